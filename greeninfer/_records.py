@@ -1,0 +1,275 @@
+"""The plain data that passes between the floors. Frozen, slotted, SI units, no behaviour beyond arithmetic."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+Device = Literal["cpu", "gpu"]
+Quality = Literal["measured", "shared", "estimated"]
+State = Literal["attributed", "idle", "other", "unattributed"]
+Outcome = Literal["ok", "error", "cancelled"]
+
+NANO = 1_000_000_000
+"""Nanojoules in a joule: totals are integers of these, so that the books close to the last unit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Domain:
+    """One thing whose joules are counted: ``rapl/0/package``.
+
+    Args:
+        meter: name of the meter that counts it.
+        index: which one of its kind, as the meter numbers them.
+        name: package, dram, gpu, cpu ...
+        device: what makes a span run on it: CPU time ("cpu") or being open and innermost ("gpu").
+        parent: id of the domain whose counter includes this one, or "" where none does.
+    """
+
+    meter: str
+    index: int
+    name: str
+    device: Device = "cpu"
+    parent: str = ""
+
+    @property
+    def id(self) -> str:
+        """Return the domain's full name, unique on a machine."""
+        return f"{self.meter}/{self.index}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class MeterInfo:
+    """What a meter says of itself.
+
+    Args:
+        name: its name in settings, labels and logs.
+        domains: what it counts, in the order of its readings.
+        quality: "measured" by a sensor or "estimated" by a power model.
+        period_seconds: how often its counters change.
+        gain: (low, high): the true joules lie between low and high times the joules read. Common to all
+            requests, so it never averages out.
+        source: one line for a person: where the joules come from.
+    """
+
+    name: str
+    domains: tuple[Domain, ...]
+    quality: Quality
+    period_seconds: float
+    gain: tuple[float, float]
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What one domain's counter says at an instant.
+
+    Args:
+        domain: which counter.
+        joules: cumulative, unwrapped, never smaller than the reading before.
+        instant: monotonic seconds at the middle of the read.
+        fault: "" for a good reading; else why the joules used since the reading before are not known
+            ("reset"): then ``joules`` went on by ``guess_joules``, an estimate, and says so.
+        guess_joules: the part of ``joules`` that is a guess because of ``fault``.
+    """
+
+    domain: Domain
+    joules: float
+    instant: float
+    fault: str = ""
+    guess_joules: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """Joules that one domain used in an interval.
+
+    Args:
+        domain: which domain.
+        nanojoules: integer difference of the rounded cumulative joules, so that the deltas of a run add up
+            to the whole without an error of rounding.
+        quality: of these joules.
+        fault: "" if they can be divided among spans; else the reason under which they are unattributed.
+    """
+
+    domain: Domain
+    nanojoules: int
+    quality: Quality
+    fault: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """The difference between two rounds of readings of one meter; a domain that is lost has no delta."""
+
+    meter: str
+    start: float
+    end: float
+    deltas: tuple[Delta, ...]
+
+    @property
+    def seconds(self) -> float:
+        """Return how long the interval lasted."""
+        return self.end - self.start
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Something that went wrong with a meter since the last settlement; the metric's labels."""
+
+    meter: str
+    reason: str
+    count: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """What the ledger needs to know about one domain's power. Wrong weights misplace joules inside a tick; they
+    never break closure.
+
+    Args:
+        idle_watts: power while nothing runs (P0).
+        active_watts: power that appears as soon as anything runs (Pact).
+        watts: watts per running second by (name, model).
+        shared_watts: the same for every pair without a weight of its own.
+        other_watts: the same for processes that are not instrumented.
+        sigma: relative spread of power inside a route (attribution.md 9).
+        sigma_idle_watts: standard error of ``idle_watts``.
+        learned: False until the regression has enough rows; the fallback weights are uniform.
+    """
+
+    idle_watts: float = 0.0
+    active_watts: float = 0.0
+    watts: Mapping[tuple[str, str], float] = field(default_factory=dict)
+    shared_watts: float = 1.0
+    other_watts: float = 1.0
+    sigma: float = 0.0
+    sigma_idle_watts: float = 0.0
+    learned: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Energy:
+    """The joules of one span.
+
+    A figure that is not known is None, never 0.
+
+    Args:
+        joules: the span's own, without its child spans.
+        total_joules: own and child spans together.
+        by_domain: own joules by domain id.
+        static_joules: share of idle and activation power while it ran; with ``dynamic_joules`` it adds up to ``joules``.
+        dynamic_joules: what its own running added.
+        uncertainty_joules: half width of the interval that holds about 95 % of requests' true joules, as far
+            as dividing the meter's joules goes (three standard errors, attribution.md 9).
+        gain: (low, high) of the meter, common to all requests; ``interval_joules`` puts both together.
+        quality: measured, shared or estimated: the worst of the parts.
+        seconds: from open to close, or to now while it is open.
+        provisional: the span is open, or its last tick is not settled yet.
+        complete: False where a sensor was lost during the span, so that joules are missing.
+    """
+
+    joules: float | None
+    total_joules: float | None
+    by_domain: Mapping[str, float]
+    static_joules: float | None
+    dynamic_joules: float | None
+    uncertainty_joules: float | None
+    gain: tuple[float, float]
+    quality: Quality | None
+    seconds: float
+    provisional: bool
+    complete: bool
+
+    @property
+    def interval_joules(self) -> tuple[float, float] | None:
+        """Return (low, high) joules: the uncertainty of dividing and the gain of the meter together."""
+        if self.joules is None or self.uncertainty_joules is None:
+            return None
+        low, high = self.gain
+        return max(0.0, (self.joules - self.uncertainty_joules) * low), (self.joules + self.uncertainty_joules) * high
+
+    def __str__(self) -> str:
+        """Return the figure as a person reads it, its quality always beside it."""
+        if self.joules is None:
+            return "no joules (no meter)"
+        words = [self.quality or "", "provisional" if self.provisional else "", "" if self.complete else "partial"]
+        return f"{self.joules:.4g} J ± {self.uncertainty_joules:.2g} ({', '.join(filter(None, words))})"
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """One span that is closed and settled.
+
+    Args:
+        name, model: its route; "" for a span without a model.
+        unix_seconds: when it opened, for people.
+        seconds: open to close.
+        cpu_seconds: its own CPU time.
+        outcome: ok, error or cancelled.
+        energy: final figures.
+        nanojoules: own joules as the books keep them; the histogram's ``_sum`` adds up these.
+        tokens: by kind: input, output, reasoning.
+        phases: own nanojoules by phase.
+        attributes: what the program attached; free for logs, never a metric label.
+        trace_id: of the sampled trace it belongs to, or "".
+    """
+
+    name: str
+    model: str
+    unix_seconds: float
+    seconds: float
+    cpu_seconds: float
+    outcome: Outcome
+    energy: Energy
+    nanojoules: int
+    tokens: Mapping[str, int]
+    phases: Mapping[str, int]
+    attributes: Mapping[str, object]
+    trace_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of the books: joules of one domain in one state. Lines add up to the deltas exactly.
+
+    ``name`` and ``model`` are set for "attributed", ``reason`` for "unattributed"; otherwise "".
+    """
+
+    state: State
+    domain: str
+    quality: Quality
+    nanojoules: int
+    name: str = ""
+    model: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """What one tick of the monitor brought; the only thing that exporters see.
+
+    Args:
+        instant: monotonic seconds.
+        unix_seconds: the same for people.
+        intervals: of the meters that were read and gave joules.
+        lines: the joules of these intervals, divided.
+        measurements: spans that became final.
+        watts: mean power by domain id over its interval.
+        failures: what went wrong since the last settlement.
+        in_flight: open spans by name, now; a name that has been seen stays, with 0.
+        overhead_cpu_seconds: CPU time that the library itself used since the last settlement.
+        meters: what is being read.
+    """
+
+    instant: float
+    unix_seconds: float
+    intervals: tuple[Interval, ...] = ()
+    lines: tuple[Line, ...] = ()
+    measurements: tuple[Measurement, ...] = ()
+    watts: Mapping[str, float] = field(default_factory=dict)
+    failures: tuple[Failure, ...] = ()
+    in_flight: Mapping[str, int] = field(default_factory=dict)
+    overhead_cpu_seconds: float = 0.0
+    meters: tuple[MeterInfo, ...] = ()
