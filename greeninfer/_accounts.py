@@ -1,0 +1,237 @@
+"""Accounts: whatever can run and be charged for it. A ``Span`` is one (`_span.py`); a ``Phase`` is a part of a span,
+and a ``Batch`` runs on behalf of several. The sampler thread alone writes credits.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import TYPE_CHECKING, Protocol
+
+from greeninfer._records import Quality
+from greeninfer._running import Record, enter, leave
+
+if TYPE_CHECKING:
+    from greeninfer._span import Span
+
+Key = tuple[str, str]
+"""A route: (name, model)."""
+
+_WORST_LAST: Mapping[Quality, int] = {"measured": 0, "shared": 1, "estimated": 2}
+
+
+@dataclass(slots=True)
+class Entry:
+    """What one account got from one domain in one tick.
+
+    Args:
+        domain: id.
+        quality: of the joules.
+        gain: (low, high) of the meter.
+        nanojoules: the share.
+        static: joules of it that are a share of static power.
+        spread: one standard error, joules, which repeats from tick to tick of the same span.
+        variance: joules squared, independent from tick to tick.
+    """
+
+    domain: str
+    quality: Quality
+    gain: tuple[float, float]
+    nanojoules: int
+    static: float
+    spread: float
+    variance: float
+
+
+class Credit:
+    """Everything credited to one span so far, over all ticks and domains."""
+
+    __slots__ = ("gain", "missing", "nanojoules", "phases", "quality", "spread", "static", "variance")
+
+    def __init__(self) -> None:
+        self.nanojoules: dict[str, int] = {}
+        self.phases: dict[str, int] = {}
+        self.static = 0.0
+        self.spread = 0.0
+        self.variance = 0.0
+        self.quality: Quality = "measured"
+        self.gain = (1.0, 1.0)
+        self.missing = False
+
+    def add(self, entry: Entry) -> None:
+        """Add one entry; quality and gain are those of the worst part."""
+        self.nanojoules[entry.domain] = self.nanojoules.get(entry.domain, 0) + entry.nanojoules
+        self.static += entry.static
+        self.spread += entry.spread
+        self.variance += entry.variance
+        if _WORST_LAST[entry.quality] > _WORST_LAST[self.quality]:
+            self.quality = entry.quality
+        self.gain = min(self.gain[0], entry.gain[0]), max(self.gain[1], entry.gain[1])
+
+
+class Account(Protocol):
+    """What the timeline and the ledgers need to know of whatever ran."""
+
+    record: Record
+    key: Key
+    device: str
+    stepwise: bool
+    resume: Account | None
+    opened: float
+    closed: float | None
+    children: int
+    cpu_seconds: float
+
+    @property
+    def covers(self) -> Sequence[Account]:
+        """Return the accounts that are not innermost while this one is open."""
+        ...
+
+    def begun(self) -> None:
+        """Note in the sampler thread that the open edge was seen."""
+        ...
+
+    def ended(self) -> None:
+        """Note in the sampler thread that the close edge was seen."""
+        ...
+
+    def credit(self, entry: Entry, totals: dict[Key, int]) -> None:
+        """Take an entry; add its nanojoules to ``totals`` under the route that they are booked to."""
+        ...
+
+    def lack(self) -> None:
+        """Note that joules are missing from a tick in which this ran."""
+        ...
+
+
+class Phase:
+    """A named part of a span, such as prefill or decode: its joules are the span's own, and counted apart as well."""
+
+    device = "any"
+    stepwise = False
+    opened = 0.0
+    closed: float | None = None
+    children = 0
+
+    def __init__(self, span: Span, name: str) -> None:
+        if not isinstance(name, str) or not name:
+            raise ValueError(f"phase name {name!r} is not possible; allowed: a string that is not empty")
+        self.name = name
+        self.span = span
+        self.record = span.record
+        self.key = span.key
+        self.device = span.device
+        self.covers: Sequence[Account] = (span,)
+        self.resume: Account | None = None
+
+    @property
+    def cpu_seconds(self) -> float:
+        """Return the CPU seconds of the span, which this one's count towards."""
+        return self.span.cpu_seconds
+
+    @cpu_seconds.setter
+    def cpu_seconds(self, seconds: float) -> None:
+        self.span.cpu_seconds = seconds
+
+    def __enter__(self) -> Phase:
+        """Begin the phase on this thread."""
+        enter(self)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        """End the phase."""
+        leave(self)
+
+    def begun(self) -> None:
+        """Hold the span until this phase is settled too."""
+        self.span.held += 1
+
+    def ended(self) -> None:
+        """Let the span settle."""
+        self.span.held -= 1
+
+    def credit(self, entry: Entry, totals: dict[Key, int]) -> None:
+        """Credit the span, and the phase within it."""
+        self.span.credit(entry, totals)
+        phases = self.span.credits.phases
+        phases[self.name] = phases.get(self.name, 0) + entry.nanojoules
+
+    def lack(self) -> None:
+        """Note that joules are missing."""
+        self.span.lack()
+
+
+class Batch:
+    """One piece of work done for several spans at once; what it costs is split among them by weight.
+
+    Args:
+        rows: (span, weight) pairs; weights are relative, such as tokens per row.
+
+    Raises:
+        TypeError: for a row that is not a (span, weight) pair.
+        ValueError: for no rows, or a weight that is negative, not finite, or all of them 0.
+    """
+
+    stepwise = False
+    opened = 0.0
+    closed: float | None = None
+    children = 0
+    cpu_seconds = 0.0
+
+    def __init__(self, rows: Iterable[tuple[Span, float]], record: Record) -> None:
+        self.rows = tuple(rows)
+        weights = [weight for _, weight in self.rows]
+        wrong = [weight for weight in weights if not (math.isfinite(weight) and weight >= 0.0)]
+        if wrong or not sum(weights) > 0.0:
+            raise ValueError(
+                f"batch weights {wrong or weights!r} are not possible; "
+                "allowed: finite numbers from 0 up, at least one of them above 0"
+            )
+        total = math.fsum(weights)
+        self.shares = [weight / total for weight in weights]
+        self.record = record
+        self.key = self.rows[0][0].key
+        self.device = "any" if any(span.device == "any" for span, _ in self.rows) else "cpu"
+        self.covers: Sequence[Account] = tuple(span for span, _ in self.rows)
+        self.resume: Account | None = None
+
+    def __enter__(self) -> Batch:
+        """Begin the work on this thread."""
+        enter(self)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        """End the work."""
+        leave(self)
+
+    def begun(self) -> None:
+        """Hold the spans until this batch is settled too."""
+        for span, _ in self.rows:
+            span.held += 1
+
+    def ended(self) -> None:
+        """Let the spans settle."""
+        for span, _ in self.rows:
+            span.held -= 1
+
+    def credit(self, entry: Entry, totals: dict[Key, int]) -> None:
+        """Split an entry by weight; the last nanojoules go to the largest remainders."""
+        exact = [entry.nanojoules * share for share in self.shares]
+        whole = [math.floor(part) for part in exact]
+        short = entry.nanojoules - sum(whole)
+        by_remainder = sorted(range(len(whole)), key=lambda row: whole[row] - exact[row])
+        for row in by_remainder[:short]:
+            whole[row] += 1
+        for (span, _), share, nanojoules in zip(self.rows, self.shares, whole, strict=True):
+            part = Entry(
+                entry.domain, entry.quality, entry.gain, nanojoules,
+                entry.static * share, entry.spread * share, entry.variance * share * share,
+            )  # fmt: skip
+            span.credit(part, totals)
+
+    def lack(self) -> None:
+        """Note that joules are missing."""
+        for span, _ in self.rows:
+            span.lack()

@@ -1,0 +1,179 @@
+"""One tick, from readings and edges to a settlement. No thread, no I/O but the meters' own.
+
+For each meter there is a *track*: its sampler, ledger and calibration. A tick reads the meters that are due, replays
+the edges once, lets each ledger settle its interval, and closes the books of every span whose last tick is settled on
+all tracks. The one feedback of the house is in ``_settle``: what a ledger saw goes to its calibration, and the weights
+come back.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from time import thread_time
+
+from greeninfer._accounts import Account
+from greeninfer._calibration import Calibration
+from greeninfer._clock import Clock
+from greeninfer._ledger import Ledger
+from greeninfer._records import NANO, Failure, Interval, Line, Measurement, MeterInfo, Settlement
+from greeninfer._running import Edge
+from greeninfer._sampler import Meter, Sampler
+from greeninfer._share import Share
+from greeninfer._span import Span
+from greeninfer._timeline import Cut, ThreadCpu, Timeline
+
+_CPU_ROW_SECONDS = 0.1
+_GPU_ROW_SECONDS = 1.0  # a counter that samples a part of the time needs longer rows
+
+
+@dataclass(slots=True)
+class _Track:
+    """What belongs to one meter."""
+
+    sampler: Sampler
+    ledger: Ledger
+    calibration: Calibration
+    on_gpu: bool
+
+
+class Books:
+    """Everything between meters and exporters.
+
+    Args:
+        meters: what to read; a disjoint cover.
+        edges: where the request path appends.
+        clock, share, thread_cpu: how time, other processes and other threads are seen.
+        tick_seconds: how often meters are read at most.
+        idle_watts: known idle power of the CPU domains, or None.
+    """
+
+    def __init__(
+        self,
+        meters: Sequence[Meter],
+        edges: deque[Edge],
+        *,
+        clock: Clock,
+        share: Share,
+        thread_cpu: ThreadCpu,
+        tick_seconds: float,
+        idle_watts: float | None = None,
+    ) -> None:
+        self.meters: tuple[MeterInfo, ...] = tuple(meter.info for meter in meters)
+        self._clock = clock
+        self._share = share
+        self._tracks = [_track(meter, clock, tick_seconds, idle_watts) for meter in meters]
+        self._timeline = Timeline(edges, thread_cpu, any(track.on_gpu for track in self._tracks))
+        self._open = 0
+        self._in_flight: dict[str, int] = {}
+        self._closing: list[Span] = []
+        self._span_cpu_seconds = 0.0
+        self._used_cpu_seconds = 0.0
+
+    @property
+    def unsettled(self) -> bool:
+        """Return whether a closed span waits for its last tick."""
+        return bool(self._closing)
+
+    @property
+    def quiet(self) -> bool:
+        """Return whether no span is open or waits for its last tick."""
+        return self._open <= 0 and not self._closing
+
+    def tick(self, *, force: bool = False) -> Settlement:
+        """Do one tick: all meters that are due, or all of them with ``force``."""
+        begun = thread_time()
+        now = self._clock.now()
+        read = [(track, track.sampler.tick()) for track in self._tracks if force or track.sampler.due(now)]
+        cut = self._timeline.cut(self._clock.now())
+        self._note(cut)
+        lines: list[Line] = []
+        for track, interval in read:
+            if interval is not None:
+                lines.extend(self._settle(track, interval))
+        measurements = self._finish()
+        intervals = tuple(interval for _, interval in read if interval is not None)
+        overhead, self._used_cpu_seconds = self._used_cpu_seconds + thread_time() - begun, 0.0
+        return Settlement(
+            instant=now,
+            unix_seconds=self._clock.unix(),
+            intervals=intervals,
+            lines=tuple(lines),
+            measurements=tuple(measurements),
+            watts=_watts(intervals),
+            failures=tuple(failure for track, _ in read for failure in track.sampler.take_failures()),
+            in_flight=dict(self._in_flight),
+            overhead_cpu_seconds=overhead,
+            meters=self.meters,
+        )
+
+    def spent(self, cpu_seconds: float) -> None:
+        """Note CPU time that the library used outside ``tick``, such as for exporting."""
+        self._used_cpu_seconds += cpu_seconds
+
+    def _note(self, cut: Cut) -> None:
+        """Hand pieces to the ledgers and keep track of what is open."""
+        for account, _, _, ran in cut.ran:
+            account.cpu_seconds += ran
+            self._span_cpu_seconds += ran
+        for track in self._tracks:
+            track.ledger.add(cut.present if track.on_gpu else cut.ran)
+        for account in cut.opened:
+            if isinstance(account, Span):
+                self._open += 1
+                self._in_flight[account.name] = self._in_flight.get(account.name, 0) + 1
+        for account in cut.closed:
+            if isinstance(account, Span):
+                self._open -= 1
+                self._in_flight[account.name] -= 1
+                self._closing.append(account)
+
+    def _settle(self, track: _Track, interval: Interval) -> list[Line]:
+        other = 0.0
+        if not track.on_gpu:
+            other = self._share.other(interval.end, interval.seconds, self._span_cpu_seconds)
+        lines, row = track.ledger.settle(interval, other)
+        track.ledger.weights = track.calibration.learn(row)
+        return lines
+
+    def _finish(self) -> list[Measurement]:
+        """Close the books of the spans whose last tick is settled on every track."""
+        until = min((track.ledger.settled_until for track in self._tracks), default=float("inf"))
+        measurements: list[Measurement] = []
+        waiting: list[Span] = []
+        now, unix = self._clock.now(), self._clock.unix()
+        for span in self._closing:
+            if span.held > 0 or (span.closed or 0.0) > until:
+                waiting.append(span)
+                continue
+            span.settled_at = now
+            measurements.append(span.measurement(unix - now))
+            parent = span.parent
+            if parent is not None and parent.settled_at is None:
+                parent.nested += span.nanojoules + span.nested
+        self._closing = waiting
+        return measurements
+
+
+def _track(meter: Meter, clock: Clock, tick_seconds: float, idle_watts: float | None) -> _Track:
+    info = meter.info
+    domains = [domain.id for domain in info.domains]
+    on_gpu = info.domains[0].device == "gpu"
+    row_seconds = _GPU_ROW_SECONDS if on_gpu else _CPU_ROW_SECONDS
+    return _Track(
+        Sampler(meter, clock, tick_seconds),
+        Ledger(domains, info.gain),
+        Calibration(domains, row_seconds, None if on_gpu else idle_watts),
+        on_gpu,
+    )
+
+
+def _watts(intervals: Sequence[Interval]) -> dict[str, float]:
+    """Return mean power by domain; a delta that is booked under a fault tells nothing of it."""
+    watts: dict[str, float] = {}
+    for interval in intervals:
+        for delta in interval.deltas:
+            if not delta.fault and interval.seconds > 0.0:
+                watts[delta.domain.id] = delta.nanojoules / NANO / interval.seconds
+    return watts

@@ -1,0 +1,249 @@
+"""The one joint of the house: settings, meters, books and exporters meet here, and the thread that makes them tick.
+
+Doors (`_measure.py`, ...) only append edges to ``record``; nothing else of a monitor is on the request path. ``record``
+is None while the monitor is disabled, so that every door is a plain pass-through.
+"""
+
+from __future__ import annotations
+
+import atexit
+import dataclasses
+import logging
+import threading
+from collections import deque
+from collections.abc import Sequence
+from time import perf_counter, thread_time
+from types import TracebackType
+
+from greeninfer._books import Books
+from greeninfer._clock import Clock, SystemClock
+from greeninfer._records import Failure, MeterInfo, Settlement
+from greeninfer._running import Edge, Record
+from greeninfer._settings import Settings
+from greeninfer._share import CpuTime, Share, Whole
+from greeninfer._span import Span
+from greeninfer._timeline import ThreadCpu, system_thread_cpu
+from greeninfer.errors import MeterUnavailable
+from greeninfer.exporters import open_exporters
+from greeninfer.exporters._contract import Exporter
+from greeninfer.meters import Opened, check_names, open_meters
+from greeninfer.meters._contract import Meter
+
+_log = logging.getLogger("greeninfer")
+
+_REST_SECONDS = 1.0
+_QUIET_TICKS = 10  # this many without a span before the sampler rests
+_JOIN_SECONDS = 5.0
+
+
+class Monitor:
+    """Measures this process: reads meters, divides joules among spans, hands settlements to exporters.
+
+    The first span starts it; ``greeninfer.use`` makes it the one that the doors write to.
+
+    Args:
+        settings: how to measure; default: the defaults, not the environment.
+        meters: read these instead of those that the settings name; the caller closes them.
+        exporters: use these instead of those that the settings name; the caller closes them.
+        clock, share, thread_cpu: how time, other processes and other threads are seen.
+
+    Raises:
+        SettingsError: for a meter or exporter that does not exist.
+    """
+
+    def __init__(
+        self,
+        settings: Settings | None = None,
+        *,
+        meters: Sequence[Meter] | None = None,
+        exporters: Sequence[Exporter] | None = None,
+        clock: Clock | None = None,
+        share: Share | None = None,
+        thread_cpu: ThreadCpu | None = None,
+    ) -> None:
+        self.settings = settings or Settings()
+        check_names(self.settings)
+        self._given_meters = meters
+        self._given_exporters = exporters
+        self._clock = clock or SystemClock()
+        self._given_share = share
+        self._thread_cpu = thread_cpu or system_thread_cpu()
+        self._exporters: list[Exporter] = []
+        if not self.settings.disabled:
+            self._exporters = list(open_exporters(self.settings) if exporters is None else exporters)
+        self._complained: set[str] = set()
+        self.begin_anew()
+
+    def begin_anew(self) -> None:
+        """Be as new: nothing opened, no thread. Also for a forked child: it has no thread, and locks may be held."""
+        self.inbox: deque[Edge] = deque()
+        self.record: Record | None = None if self.settings.disabled else self._start_and_record
+        self._books: Books | None = None
+        self._opened = Opened((), ())
+        self._thread: threading.Thread | None = None
+        self._stopping = False
+        self._failures: list[Failure] = []
+        self._guard = threading.RLock()
+        self._wake = threading.Event()
+        self._never = threading.Event()
+        self._settled = threading.Condition()
+
+    # The request path
+
+    def _start_and_record(self, edge: Edge) -> None:
+        """Take the first edge; the thread that it starts opens the meters."""
+        self.inbox.append(edge)
+        self.start()
+
+    def _wake_and_record(self, edge: Edge) -> None:
+        """Take an edge while the sampler rests."""
+        self.record = self.inbox.append
+        self.inbox.append(edge)
+        self._wake.set()
+
+    # Life
+
+    @property
+    def meters(self) -> tuple[MeterInfo, ...]:
+        """Return what is read; empty before the first tick and where nothing can be read."""
+        return self._books.meters if self._books is not None else ()
+
+    @property
+    def refused(self) -> tuple[MeterUnavailable, ...]:
+        """Return why the other meters are not read."""
+        return self._opened.refused
+
+    def start(self) -> None:
+        """Start the sampler thread; it does nothing if the thread is there or the monitor is disabled."""
+        with self._guard:
+            if self.settings.disabled or self._thread is not None or self._stopping:
+                return
+            self.record = self.inbox.append
+            self._thread = threading.Thread(target=self._run, name="greeninfer-sampler", daemon=True)
+            self._thread.start()
+            atexit.register(self.stop)
+
+    def stop(self) -> None:
+        """Settle and export what is open to be settled, and end the thread. A second call does nothing."""
+        with self._guard:
+            if self._stopping:
+                return
+            self._stopping, self.record = True, None
+            thread = self._thread
+        self._wake.set()
+        if thread is not None:
+            thread.join(_JOIN_SECONDS)
+            atexit.unregister(self.stop)
+        self.flush()
+        if self._given_exporters is None:
+            for exporter in self._exporters:
+                exporter.close()
+        if self._given_meters is None:
+            for meter in self._opened.meters:
+                meter.close()
+
+    # Ticks
+
+    def tick(self, *, force: bool = False) -> Settlement:
+        """Do one tick and export its settlement; the sampler thread does this by itself."""
+        with self._guard:
+            books = self._books = self._books or self._open_books()
+            settlement = books.tick(force=force)
+            if self._failures:
+                failures, self._failures = self._failures, []
+                settlement = dataclasses.replace(settlement, failures=(*settlement.failures, *failures))
+            begun = thread_time()
+            for exporter in self._exporters:
+                self._export(exporter, settlement)
+            books.spent(thread_time() - begun)
+        with self._settled:
+            self._settled.notify_all()
+        return settlement
+
+    def flush(self, timeout: float = 1.0) -> bool:
+        """Force ticks until all closed spans are settled; return whether they are, within ``timeout`` seconds."""
+        if self._books is None and not self.inbox:
+            return True
+        deadline = perf_counter() + timeout
+        while True:
+            self.tick(force=True)
+            books = self._books
+            if books is None or not books.unsettled:
+                return True
+            if perf_counter() >= deadline:
+                return False
+            self._never.wait(min(self.settings.tick_seconds, 0.01))
+
+    def settle(self, span: Span, timeout: float) -> None:
+        """Wait until a closed span is settled, or ``timeout`` seconds."""
+        deadline = perf_counter() + timeout
+        while span.settled_at is None:
+            left = deadline - perf_counter()
+            if left <= 0.0 or threading.current_thread() is self._thread:
+                return
+            if self._thread is None:
+                self.flush(left)
+                return
+            with self._settled:
+                if span.settled_at is None:
+                    self._settled.wait(left)
+
+    def _open_books(self) -> Books:
+        if self._given_meters is not None:
+            self._opened = Opened(tuple(self._given_meters), ())
+        else:
+            self._opened = open_meters(self.settings, self._clock)
+        return Books(
+            self._opened.meters,
+            self.inbox,
+            clock=self._clock,
+            share=self._given_share or _share(self.settings),
+            thread_cpu=self._thread_cpu,
+            tick_seconds=self.settings.tick_seconds,
+            idle_watts=self.settings.idle_watts,
+        )
+
+    def _export(self, exporter: Exporter, settlement: Settlement) -> None:
+        try:
+            exporter.export(settlement)
+        except Exception as error:  # foreign code: whatever it does must not stop the books
+            self._failures.append(Failure(exporter.name, "export"))
+            self._complain(f"greeninfer.export_failed exporter={exporter.name}", error)
+
+    def _complain(self, event: str, error: Exception) -> None:
+        """Log an event once."""
+        if event not in self._complained:
+            self._complained.add(event)
+            _log.warning("%s error=%r", event, error, exc_info=error)
+
+    def _run(self) -> None:
+        """Tick until stopped: at full pace while spans are open, slowly at rest."""
+        quiet = 0
+        while not self._stopping:
+            try:
+                self.tick()
+            except Exception as error:  # a tick that fails is counted; the next one covers its time
+                self._failures.append(Failure("monitor", "tick"))
+                self._complain("greeninfer.tick_failed", error)
+            quiet = quiet + 1 if self._books is None or self._books.quiet else 0
+            if quiet < _QUIET_TICKS:
+                self._wake.wait(self.settings.tick_seconds)
+            else:
+                self._rest()
+                quiet = 0 if self._wake.is_set() else quiet
+            self._wake.clear()
+
+    def _rest(self) -> None:
+        """Wait for the next span, or for a second; a span that came just before this began is not missed."""
+        self.record = self._wake_and_record
+        if not self.inbox and not self._stopping:
+            self._wake.wait(_REST_SECONDS)
+        self.record = None if self._stopping else self.inbox.append
+
+
+def _share(settings: Settings) -> Share:
+    try:
+        return CpuTime(settings.proc_root)
+    except (OSError, ValueError) as error:
+        _log.warning("greeninfer.other_unknown proc_root=%s error=%r", settings.proc_root, error)
+        return Whole()

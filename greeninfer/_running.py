@@ -1,0 +1,158 @@
+"""How a span knows when it runs: thread clocks, coroutine steps, generators.
+
+Each thread has at most one account running at an instant, the innermost. Whenever that changes, one *edge* is
+appended: the instant, the thread's CPU clock, the thread, what runs there from now on, and what was opened or closed
+by it. That is all that ever happens on the request path; joules follow in the sampler thread.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from contextvars import ContextVar
+from time import perf_counter, thread_time
+from typing import TYPE_CHECKING, Any
+
+from greeninfer._records import Outcome
+
+if TYPE_CHECKING:
+    from greeninfer._accounts import Account
+    from greeninfer._span import Span
+
+Edge = tuple[float, float, int, "Account | None", "Account | None"]
+"""(instant, CPU seconds of the thread, thread, account that runs there from now on, account opened or closed)."""
+
+Record = Callable[[Edge], None]
+
+current: ContextVar[Span | None] = ContextVar("greeninfer_span", default=None)
+"""The innermost open span of this context."""
+
+
+class _Here(threading.local):
+    """What runs on this thread now."""
+
+    running: Account | None = None
+    stepping = 0
+
+    def __init__(self) -> None:
+        self.thread = threading.get_native_id()
+
+
+here = _Here()
+
+
+def forget() -> None:
+    """Start anew on this thread, in a forked child: the parent's spans are not ours and the thread is another."""
+    here.running = None
+    here.stepping = 0
+    here.thread = threading.get_native_id()
+    current.set(None)
+
+
+def outcome_of(error: BaseException) -> Outcome:
+    """Return how a span ended that ended with this exception.
+
+    Cancellation is told by name, so that no event loop needs to be imported: asyncio and concurrent.futures raise
+    ``CancelledError``, trio ``Cancelled``; ``GeneratorExit`` means that the consumer had enough.
+    """
+    if isinstance(error, (StopIteration, StopAsyncIteration)):
+        return "ok"
+    if isinstance(error, GeneratorExit) or type(error).__name__ in ("CancelledError", "Cancelled"):
+        return "cancelled"
+    return "error"
+
+
+def enter(account: Account) -> None:
+    """Open an account and let it run on this thread, in place of what ran here."""
+    local = here
+    account.resume = local.running
+    local.running = account
+    account.opened = instant = perf_counter()
+    account.record((instant, thread_time(), local.thread, account, account))
+
+
+def leave(account: Account) -> None:
+    """Close an account; what ran here before it goes on."""
+    cpu, instant = thread_time(), perf_counter()
+    local = here
+    account.closed = instant
+    if local.running is account:
+        before = account.resume
+        while before is not None and before.closed is not None:
+            before = before.resume
+        local.running = before
+    account.record((instant, cpu, local.thread, local.running, account))
+
+
+def open_span(span: Span) -> None:
+    """Open a span as a child of the innermost open one of this context."""
+    span.parent = current.get()
+    current.set(span)
+    enter(span)
+
+
+def close_span(span: Span, outcome: Outcome) -> None:
+    """Close a span; its parent is the innermost again. A second close changes nothing."""
+    if span.closed is not None:
+        return
+    span.outcome = outcome
+    leave(span)
+    if current.get() is span:
+        current.set(span.parent)
+
+
+class Stepper:
+    """Lets a span run in steps: only between ``resume`` and ``pause`` does its thread's CPU time count.
+
+    What was innermost inside (a phase, a child span) is kept over a pause, and other work has the thread meanwhile.
+    """
+
+    __slots__ = ("_before", "_inner", "_outer", "_paused", "_running", "_span")
+
+    def __init__(self, span: Span) -> None:
+        self._span = span
+        self._running: Account | None = None  # what goes on inside at the next step
+        self._inner: Span | None = None
+        self._before: Account | None = None  # what goes on outside after this step
+        self._outer: Span | None = None
+        self._paused = 0.0
+
+    def resume(self) -> None:
+        """Begin a step; the first one opens the span."""
+        span, local = self._span, here
+        self._before, self._outer = local.running, current.get()
+        local.stepping += 1
+        if self._paused == 0.0:
+            open_span(span)
+            return
+        current.set(self._inner)
+        local.running = self._running
+        span.record((perf_counter(), thread_time(), local.thread, self._running, None))
+
+    def pause(self) -> None:
+        """End a step after which the span waits."""
+        local = here
+        cpu, self._paused = thread_time(), perf_counter()
+        self._inner, self._running = current.get(), local.running
+        self._span.record((self._paused, cpu, local.thread, self._before, None))
+        self._put_back()
+
+    def finish(self, outcome: Outcome) -> None:
+        """End the last step and close the span."""
+        span = self._span
+        here.running, span.resume = span, self._before
+        close_span(span, outcome)
+        self._put_back()
+
+    def abandon(self) -> None:
+        """Close a span that will never be resumed, as of its last pause: the consumer left long ago, perhaps."""
+        span, local = self._span, here
+        if span.closed is None and self._paused:
+            span.outcome, span.closed = "cancelled", self._paused
+            span.record((perf_counter(), thread_time(), local.thread, local.running, span))
+
+    def _put_back(self) -> None:
+        here.stepping -= 1
+        here.running = self._before
+        current.set(self._outer)
+        self._before = self._outer = None

@@ -1,0 +1,158 @@
+"""Reads meters and makes intervals; everything that can go wrong with a reading is sorted out here.
+
+A read that fails, or a counter that has not moved, skips the tick: counters are cumulative, so the next good read covers
+the longer interval and nothing is lost. What stays away for longer than ``hold_seconds`` is declared lost (or frozen):
+time goes on without it, and the joules it brings when it comes back are booked as unattributed under that reason. Nothing
+is ever read as zero.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from greeninfer._clock import Clock
+from greeninfer._records import NANO, Delta, Failure, Interval, MeterInfo, Quality, Reading
+from greeninfer.errors import MeterError
+
+_log = logging.getLogger("greeninfer")
+
+_SUSPEND_SECONDS = 0.05
+_HOLD_SECONDS = 1.5
+_HOLD_PERIODS = 5.0
+
+
+class Meter(Protocol):
+    """What a sampler needs of a meter; `meters/_contract.py` is the whole contract."""
+
+    @property
+    def info(self) -> MeterInfo:
+        """Return what the meter is."""
+        ...
+
+    def read(self) -> tuple[Reading, ...]:
+        """Return one reading per domain, or raise MeterError."""
+        ...
+
+
+@dataclass(slots=True)
+class _Counter:
+    """One domain's last reading that an interval was made of."""
+
+    joules: float
+    frozen: bool = False
+
+
+class Sampler:
+    """Reads one meter, tick by tick.
+
+    Args:
+        meter: what to read.
+        clock: tells of suspends.
+        tick_seconds: how often it is asked, at most; a slower meter is asked once per period of its own.
+    """
+
+    def __init__(self, meter: Meter, clock: Clock, tick_seconds: float) -> None:
+        self.info = meter.info
+        self.period_seconds = max(tick_seconds, meter.info.period_seconds)
+        self._meter = meter
+        self._clock = clock
+        self._hold_seconds = max(_HOLD_SECONDS, _HOLD_PERIODS * self.period_seconds)
+        self._counters: list[_Counter] = []
+        self._good_at = clock.now()  # instant of the last reading that an interval was made of
+        self._until = self._good_at  # end of the last interval
+        self._asleep = clock.asleep()
+        self._lost = ""  # the reason, once the meter is given up
+        self._failures: dict[str, int] = {}
+        self._logged: set[str] = set()
+
+    def due(self, now: float) -> bool:
+        """Return whether the meter can have something new."""
+        # A tick that comes a little early must not wait for the next one.
+        return now - self._until >= 0.9 * self.period_seconds
+
+    def take_failures(self) -> list[Failure]:
+        """Return the failures since the last call."""
+        failures, self._failures = self._failures, {}
+        return [Failure(self.info.name, reason, count) for reason, count in failures.items()]
+
+    def tick(self) -> Interval | None:
+        """Read once; return the interval since the last one, or None where this tick has to be skipped."""
+        try:
+            readings = self._meter.read()
+        except MeterError as error:
+            self._fail(error.reason, error.detail)
+            return self._give_up("sensor_lost") if self._overdue(self._clock.now()) else None
+        now = readings[0].instant
+        if not self._counters:
+            self._start(readings)
+            return None
+        if now <= self._until:
+            self._fail("clock", "time did not go forward")
+            return None
+        slept = self._clock.asleep() - self._asleep > _SUSPEND_SECONDS
+        faults = ["suspend" if slept else self._lost or reading.fault for reading in readings]
+        still = [reading.joules == counter.joules for reading, counter in zip(readings, self._counters, strict=True)]
+        if any(fixed and not counter.frozen for fixed, counter in zip(still, self._counters, strict=True)):
+            if not self._overdue(now):
+                return None
+            for fixed, counter in zip(still, self._counters, strict=True):
+                if fixed and not counter.frozen:
+                    counter.frozen = True
+                    self._fail("frozen", "the counter does not move")
+        return self._interval(readings, faults, still)
+
+    def _start(self, readings: Sequence[Reading]) -> None:
+        """Take the first reading: what came before is nobody's."""
+        self._counters = [_Counter(reading.joules) for reading in readings]
+        self._good_at = self._until = readings[0].instant
+        self._asleep = self._clock.asleep()
+        self._lost = ""
+
+    def _overdue(self, now: float) -> bool:
+        return now - self._good_at > self._hold_seconds
+
+    def _interval(self, readings: Sequence[Reading], faults: list[str], still: list[bool]) -> Interval:
+        deltas: list[Delta] = []
+        for reading, counter, fault, fixed in zip(readings, self._counters, faults, still, strict=True):
+            if counter.frozen and fixed:
+                continue  # lost: no delta at all, which is not a delta of 0
+            if counter.frozen:
+                counter.frozen, fault = False, fault or "frozen"
+            if fault:
+                self._fail(fault, reading.domain.id)
+            deltas.extend(_deltas(reading, counter.joules, fault, self.info.quality))
+            counter.joules = reading.joules
+        interval = Interval(self.info.name, self._until, readings[0].instant, tuple(deltas))
+        self._good_at = self._until = readings[0].instant
+        self._asleep = self._clock.asleep()
+        if self._lost:
+            _log.info("greeninfer.meter_back meter=%s", self.info.name)
+            self._lost = ""
+        return interval
+
+    def _give_up(self, reason: str) -> Interval:
+        """Let time go on without the meter: an interval in which no domain has joules."""
+        if not self._lost:
+            self._lost = reason
+            _log.warning("greeninfer.meter_lost meter=%s", self.info.name)
+        start, self._until = self._until, self._clock.now()
+        return Interval(self.info.name, start, self._until, ())
+
+    def _fail(self, reason: str, detail: str) -> None:
+        self._failures[reason] = self._failures.get(reason, 0) + 1
+        if reason not in self._logged:
+            self._logged.add(reason)
+            _log.warning("greeninfer.meter_failure meter=%s reason=%s detail=%s", self.info.name, reason, detail)
+
+
+def _deltas(reading: Reading, before: float, fault: str, quality: Quality) -> list[Delta]:
+    """Return what a domain used; of a faulty reading, the guessed part is booked apart as an estimate."""
+    whole = round(reading.joules * NANO) - round(before * NANO)
+    guessed = min(whole, round(reading.guess_joules * NANO)) if reading.fault else 0
+    parts = [Delta(reading.domain, whole - guessed, quality, fault)]
+    if guessed:
+        parts = [Delta(reading.domain, guessed, "estimated", reading.fault), *(part for part in parts if part.nanojoules)]
+    return parts

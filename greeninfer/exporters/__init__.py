@@ -1,0 +1,59 @@
+"""The way out: everything that carries settlements out of the process, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from greeninfer._settings import Settings
+from greeninfer.errors import SettingsError
+from greeninfer.exporters._contract import Exporter
+from greeninfer.exporters.jsonl import JsonlExporter
+from greeninfer.exporters.log import LogExporter
+from greeninfer.exporters.prometheus import PrometheusExporter
+
+__all__ = ["EXPORTERS", "Exporter", "JsonlExporter", "LogExporter", "PrometheusExporter", "open_exporters"]
+
+
+def _jsonl(settings: Settings) -> Exporter:
+    return JsonlExporter(settings.jsonl_path)
+
+
+def _log(settings: Settings) -> Exporter:
+    return LogExporter()
+
+
+def _prometheus(settings: Settings) -> Exporter:
+    return PrometheusExporter()
+
+
+EXPORTERS: Final[dict[str, Callable[[Settings], Exporter]]] = {
+    "jsonl": _jsonl,
+    "log": _log,
+    "prometheus": _prometheus,
+}
+"""Constructors of the exporters by the name that settings know them by."""
+
+
+def open_exporters(settings: Settings) -> tuple[Exporter, ...]:
+    """Open the exporters that the settings name, each once, in their order.
+
+    Raises:
+        SettingsError: if a name is unknown, or an exporter cannot write where the settings say.
+        ValueError: if the metric names are already taken in the Prometheus registry.
+    """
+    names = tuple(dict.fromkeys(settings.exporters))
+    for name in names:
+        if name not in EXPORTERS:
+            raise SettingsError(
+                f"exporters={name!r} is not possible; allowed: {', '.join(sorted(EXPORTERS))}; "
+                "remedy: correct the name, or leave it out"
+            )
+    opened: list[Exporter] = []
+    try:
+        opened.extend(EXPORTERS[name](settings) for name in names)
+    except ValueError:
+        for exporter in opened:
+            exporter.close()
+        raise
+    return tuple(opened)
