@@ -196,7 +196,7 @@ def ledger(trace: Trace, tick: float) -> Floats:
         share=Whole(),
         thread_cpu=lambda thread: by_thread[thread][round(clock.instant / tick) - 1],
     )
-    monitor.tick()
+    monitor.tick(force=True)
     routes = [(route.name, "") for route in trace.node.routes]
     spans: dict[int, Span] = {}
     noted = edges(trace)

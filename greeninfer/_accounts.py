@@ -155,7 +155,7 @@ class Phase:
     def credit(self, entry: Entry, totals: dict[Key, int]) -> None:
         """Credit the span, and the phase within it."""
         self.span.credit(entry, totals)
-        phases = self.span.credits.phases
+        phases = self.span.tally().phases
         phases[self.name] = phases.get(self.name, 0) + entry.nanojoules
 
     def lack(self) -> None:

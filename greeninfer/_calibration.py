@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 
 from greeninfer._accounts import Key
 from greeninfer._ledger import Row
@@ -136,14 +137,13 @@ class Calibration:
         gram = gram + np.eye(len(used)) * (_RIDGE * float(np.trace(gram)) / len(used))
         if float(np.linalg.cond(gram)) > _WORST_CONDITION:
             return dict(self.weights)
-        inverse = np.linalg.inv(gram)
+        inverse: Floats = np.linalg.inv(gram).astype(np.float64)
         return {domain: self._fitted(domain, used, gram, inverse) for domain in self._sums}
 
-    def _fitted(self, domain: str, used: np.ndarray[tuple[int], np.dtype[np.intp]], gram: Floats, inverse: Floats) -> Weights:
+    def _fitted(self, domain: str, used: npt.NDArray[np.intp], gram: Floats, inverse: Floats) -> Weights:
         sums = self._sums[domain]
-        fixed: dict[int, float] = {}
-        if self._known_idle_watts is not None:
-            fixed[int(np.searchsorted(used, _IDLE))] = self._idle_share(domain)
+        idle = int(np.searchsorted(used, _IDLE))
+        fixed = {} if self._known_idle_watts is None else {idle: self._idle_share(domain)}
         fit = _not_negative(gram, sums.products[used], fixed)
         values = np.zeros(_FIXED + len(self._columns))
         values[used] = fit
@@ -153,7 +153,7 @@ class Calibration:
         known = [max(float(value), least) for value in routes if value > 0.0]
         usual = sum(known) / len(known) if known else hungriest
         rows = max(self._weight - len(used), 1.0)
-        variance = sums.noise / rows * float(inverse[list(used).index(_IDLE)][list(used).index(_IDLE)])
+        variance = sums.noise / rows * float(inverse[idle, idle])
         return Weights(
             idle_watts=float(values[_IDLE]),
             active_watts=float(values[_ACTIVE]),

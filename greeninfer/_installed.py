@@ -2,46 +2,49 @@
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 
-from greeninfer._monitor import Monitor
+from greeninfer._monitor import Monitor, in_use
 from greeninfer._running import forget
 from greeninfer._settings import Settings
+from greeninfer.errors import GreeninferError
+from greeninfer.meters import check_names
 
-_installed: list[Monitor] = []  # the last one is in use; those below come back when it leaves
+_log = logging.getLogger("greeninfer")
 
 
 def installed() -> Monitor:
     """Return the monitor in use; the first call makes one from ``GREENINFER_*`` if there is none.
 
-    Raises:
-        SettingsError: if it has to be made and a variable is unknown or malformed.
+    This is called in the middle of requests, so what is wrong with a setting is logged here and nothing is measured;
+    ``check_environment`` raises it where the programmer sees it.
     """
-    if _installed:
-        return _installed[-1]
-    monitor = Monitor(Settings.from_env(os.environ))
-    _installed.append(monitor)
+    if in_use:
+        return in_use[-1]
+    try:
+        monitor = Monitor(Settings.from_env(os.environ))
+    except GreeninferError as error:
+        _log.error("greeninfer.disabled error=%s", error)
+        monitor = Monitor(Settings(disabled=True))
+    in_use.append(monitor)
     return monitor
 
 
-@contextmanager
-def use(monitor: Monitor) -> Iterator[Monitor]:
-    """Let the doors write to this monitor inside the block; start it at the beginning and stop it at the end."""
-    _installed.append(monitor)
-    monitor.start()
-    try:
-        yield monitor
-    finally:
-        _installed.remove(monitor)
-        monitor.stop()
+def check_environment() -> None:
+    """Check the environment, unless a monitor is there already.
+
+    Raises:
+        SettingsError: if a variable is unknown or malformed, or names a meter or exporter that does not exist.
+    """
+    if not in_use:
+        check_names(Settings.from_env(os.environ))
 
 
 def _after_fork() -> None:
     """Let a forked child (gunicorn preload) start a thread and meters of its own on its first span."""
     forget()
-    for monitor in _installed:
+    for monitor in in_use:
         monitor.begin_anew()
 
 

@@ -19,6 +19,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 
 from greeninfer._accounts import Account, Entry, Key
 from greeninfer._records import NANO, Delta, Interval, Line, Weights
@@ -192,12 +193,16 @@ def _summed(accounts: list[Account], who: list[int], pieces: list[tuple[float, f
     return _Activity(
         accounts,
         [account.key for account in accounts],
-        np.bincount(rows, ran, count),
-        np.bincount(rows, static, count),
-        np.sqrt(np.bincount(rows, np.square(placement), count)),
+        _by_row(rows, ran, count),
+        _by_row(rows, static, count),
+        np.sqrt(_by_row(rows, np.square(placement), count)),
         players,
         active,
     )
+
+
+def _by_row(rows: npt.NDArray[np.intp], values: Floats, count: int) -> Floats:
+    return np.bincount(rows, values, count).astype(np.float64)
 
 
 def whole_nanojoules(joules: Floats, total: int) -> list[int]:

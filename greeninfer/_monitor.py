@@ -35,11 +35,14 @@ _REST_SECONDS = 1.0
 _QUIET_TICKS = 10  # this many without a span before the sampler rests
 _JOIN_SECONDS = 5.0
 
+in_use: list[Monitor] = []
+"""The doors write to the last one; those before come back when it leaves."""
+
 
 class Monitor:
     """Measures this process: reads meters, divides joules among spans, hands settlements to exporters.
 
-    The first span starts it; ``greeninfer.use`` makes it the one that the doors write to.
+    The first span starts it. As a context manager it is the one that the doors write to until the end of the block.
 
     Args:
         settings: how to measure; default: the defaults, not the environment.
@@ -79,7 +82,7 @@ class Monitor:
         self.inbox: deque[Edge] = deque()
         self.record: Record | None = None if self.settings.disabled else self._start_and_record
         self._books: Books | None = None
-        self._opened = Opened((), ())
+        self._opened: Opened = Opened((), ())
         self._thread: threading.Thread | None = None
         self._stopping = False
         self._failures: list[Failure] = []
@@ -142,6 +145,17 @@ class Monitor:
             for meter in self._opened.meters:
                 meter.close()
 
+    def __enter__(self) -> Monitor:
+        """Start, and be the monitor that the doors write to."""
+        in_use.append(self)
+        self.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        """Give way to the monitor that was there before, and stop."""
+        in_use.remove(self)
+        self.stop()
+
     # Ticks
 
     def tick(self, *, force: bool = False) -> Settlement:
@@ -166,7 +180,7 @@ class Monitor:
             return True
         deadline = perf_counter() + timeout
         while True:
-            self.tick(force=True)
+            self._attempt(force=True)
             books = self._books
             if books is None or not books.unsettled:
                 return True
@@ -216,15 +230,19 @@ class Monitor:
             self._complained.add(event)
             _log.warning("%s error=%r", event, error, exc_info=error)
 
+    def _attempt(self, *, force: bool) -> None:
+        """Tick; a tick that fails is counted and logged, and the next one covers its time."""
+        try:
+            self.tick(force=force)
+        except Exception as error:  # the border to the meters' foreign code
+            self._failures.append(Failure("monitor", "tick"))
+            self._complain("greeninfer.tick_failed", error)
+
     def _run(self) -> None:
         """Tick until stopped: at full pace while spans are open, slowly at rest."""
         quiet = 0
         while not self._stopping:
-            try:
-                self.tick()
-            except Exception as error:  # a tick that fails is counted; the next one covers its time
-                self._failures.append(Failure("monitor", "tick"))
-                self._complain("greeninfer.tick_failed", error)
+            self._attempt(force=False)
             quiet = quiet + 1 if self._books is None or self._books.quiet else 0
             if quiet < _QUIET_TICKS:
                 self._wake.wait(self.settings.tick_seconds)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 
 from greeninfer.errors import SettingsError
@@ -83,7 +83,7 @@ class Settings:
         return cls(**values)  # type: ignore[arg-type]
 
 
-_PARSERS = {
+_PARSERS: Mapping[str, Callable[[str], object]] = {
     "meters": _names,
     "exporters": _names,
     "tick_seconds": float,

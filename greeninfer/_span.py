@@ -35,7 +35,7 @@ class Span:
     def __init__(self, key: Key, record: Record, settler: Settler, device: str = "any", door: object = None) -> None:
         self.key = key
         self.record = record
-        self.settler = books
+        self.settler = settler
         self.device = device
         self.door = door  # whoever opened it and will close it
         self.attributes: Mapping[str, object] | None = None
@@ -174,13 +174,15 @@ class Span:
 
     def credit(self, entry: Entry, totals: dict[Key, int]) -> None:
         """Take an entry (sampler thread only)."""
-        if self.credits is None:
-            self.credits = Credit()
-        self.credits.add(entry)
+        self.tally().add(entry)
         totals[self.key] = totals.get(self.key, 0) + entry.nanojoules
 
     def lack(self) -> None:
         """Note that joules are missing from a tick in which this ran (sampler thread only)."""
+        self.tally().missing = True
+
+    def tally(self) -> Credit:
+        """Return what is credited so far, to add to it (sampler thread only)."""
         if self.credits is None:
             self.credits = Credit()
-        self.credits.missing = True
+        return self.credits

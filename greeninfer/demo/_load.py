@@ -85,7 +85,9 @@ class Load:
         """Return how the classifiers did so far."""
         with self._lock:
             answers = {route: dict(each) for route, each in self._answers.items()}
-        return {route: Score(frozenset(a), frozenset(i for i, right in a.items() if right)) for route, a in answers.items()}
+        return {
+            route: Score(frozenset(a), frozenset(i for i, right in a.items() if right)) for route, a in answers.items()
+        }
 
     def _deal(self) -> Iterator[tuple[Route, int]]:
         """Deal routes in shuffled rounds, so that all are called equally often, and each route's texts likewise."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from greeninfer._records import MeterInfo
 from greeninfer.demo._books import Totals
@@ -17,9 +18,23 @@ def sentences(groups: Sequence[Group], scores: Mapping[Route, Score], totals: To
     return (*filter(None, compared), *_meaning(totals.meters))
 
 
-def paired_difference(one: Score, other: Score) -> tuple[float, float] | None:
-    """Return by how much ``other`` is more often right than ``one`` on the texts that both answered, and the half
-    width of its 95 % interval; None if they have none in common.
+@dataclass(frozen=True, slots=True)
+class Paired:
+    """By how much one classifier is more often right than another on the texts that both answered.
+
+    Args:
+        difference: of their accuracies on those texts.
+        half_width: of its 95 % interval.
+        texts: how many both answered.
+    """
+
+    difference: float
+    half_width: float
+    texts: int
+
+
+def paired_difference(one: Score, other: Score) -> Paired | None:
+    """Compare ``other`` with ``one``; None if they answered no text in common.
 
     The texts are the same, so only those count on which the two disagree (McNemar's pairs, normal approximation).
     """
@@ -27,9 +42,8 @@ def paired_difference(one: Score, other: Score) -> tuple[float, float] | None:
     if not common:
         return None
     gained, lost = len((other.right - one.right) & common), len((one.right - other.right) & common)
-    difference = (gained - lost) / len(common)
     spread = max(0.0, gained + lost - (gained - lost) ** 2 / len(common))
-    return difference, NORMAL_95 * math.sqrt(spread) / len(common)
+    return Paired((gained - lost) / len(common), NORMAL_95 * math.sqrt(spread) / len(common), len(common))
 
 
 def _compare(group: Group, scores: Mapping[Route, Score]) -> str:
@@ -43,17 +57,17 @@ def _compare(group: Group, scores: Mapping[Route, Score]) -> str:
     paired = paired_difference(scores[cheap.name, cheap.model], scores[other.name, other.model])
     if paired is None:
         return ""
-    difference, half_width = (100 * each for each in paired)
+    difference, half_width, texts = 100 * paired.difference, 100 * paired.half_width, paired.texts
     lead = (
         f"{other.model} is right most often, but one request costs"
         if other is best
         else f"{cheap.model} is the cheapest and right most often; one request to {other.model} costs"
     )
-    verdict = "" if abs(difference) > half_width else f", which {len(scores[cheap.name, cheap.model].seen)} texts cannot tell from none"
+    doubt = "" if abs(difference) > half_width else f": {texts} texts cannot tell that from chance"
     return (
         f"{group.title.capitalize()}: {lead} {number(other.times)} times the joules of {cheap.model} "
         f"({number(other.joules)} J against {number(cheap.joules)} J) for {difference:+.1f} ± {half_width:.1f} points "
-        f"of accuracy{verdict}."
+        f"of accuracy{doubt}."
     )
 
 
@@ -76,7 +90,9 @@ def _source(meter: MeterInfo) -> str:
             "the figures. That factor is common to all rows, so it hardly changes which costs how many times more."
         )
     kind = "measured" if meter.quality == "measured" else "measured and scaled by this process's share of CPU time"
-    return f"Joules are {kind} ({meter.name}: {meter.source}); the sensor's own error is a factor x{low:g} to x{high:g}."
+    return (
+        f"Joules are {kind} ({meter.name}: {meter.source}); the sensor's own error is a factor x{low:g} to x{high:g}."
+    )
 
 
 def number(value: float | None, digits: int = 2) -> str:

@@ -27,6 +27,7 @@ _HEAD = (
     ("p50", "ms"),
     ("p95", "ms"),
 )
+_BOOKS_HEAD = ("where the joules went", "joules", "share")
 _STATES = (
     ("attributed", "attributed to requests"),
     ("idle", "idle: no request ran"),
@@ -62,31 +63,33 @@ def progress_line(report: Report) -> str:
 
 
 def rich_report(report: Report, status: str) -> RenderableType:
-    """Return the live view for Rich: the table, the books and one line of status."""
+    """Return the live view for Rich, in 24 lines: a line of status, the table and the books."""
     from rich.console import Group as Stack
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title="What one request costs", title_justify="left", title_style="bold", pad_edge=False)
-    for number_of_column, (over, under) in enumerate(_HEAD):
-        head = f"{over}\n{under}" if over else f"\n{under}"
-        table.add_column(head, justify="right" if number_of_column else "left", no_wrap=True)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for over, under in _HEAD:
+        head = f"{over}\n{under}"
+        table.add_column(head, justify="left" if under == "model" else "right", no_wrap=True)
     for group in report.groups:
-        table.add_section()
         table.add_row(Text(group.title, style="bold cyan"))
         for row in group.rows:
             table.add_row(*_cells(row))
-    books = Table(title="Where the joules went", title_justify="left", title_style="bold", pad_edge=False)
-    for head in ("", "joules", "share"):
-        books.add_column(head, justify="right" if head else "left", no_wrap=True)
-    *lines, total, meters, verdict = _book_lines(report.totals)
+    books = Table(box=None, pad_edge=False, header_style="bold")
+    for head in _BOOKS_HEAD:
+        books.add_column(head, justify="left" if head == _BOOKS_HEAD[0] else "right", no_wrap=True)
+    *lines, total, meters = _book_lines(report.totals)
     for line in lines:
         books.add_row(*line)
-    books.add_section()
     books.add_row(*total, style="bold")
     books.add_row(*meters)
-    closed = Text(verdict[0], style="green" if report.totals.closed else "bold red")
-    return Stack(table, "", books, closed, "", *(Text(each, style="dim") for each in _origins(report)), Text(status))
+    verdict = Text(_verdict(report.totals), style="green" if report.totals.closed else "bold red")
+    origins = (
+        Text(f"{meter.name}: {meter.quality}; {meter.source}", style="dim", no_wrap=True, overflow="ellipsis")
+        for meter in report.totals.meters
+    )
+    return Stack(Text(status, style="dim"), "", table, "", books, verdict, *origins)
 
 
 def _cells(row: Row) -> tuple[str, ...]:
@@ -126,11 +129,12 @@ def with_half_width(value: float | None, half_width: float | None) -> str:
 def _plain_table(report: Report) -> str:
     blocks = [[_cells(row) for row in group.rows] for group in report.groups]
     heads = [tuple(over for over, _ in _HEAD), tuple(under for _, under in _HEAD)]
-    widths = [max(len(line[column]) for line in [*heads, *sum(blocks, [])]) for column in range(len(_HEAD))]
+    lines_of_cells = [*heads, *(cells for block in blocks for cells in block)]
+    widths = [max(len(cells[column]) for cells in lines_of_cells) for column in range(len(_HEAD))]
     lines = [_aligned(head, widths) for head in heads]
     for group, block in zip(report.groups, blocks, strict=True):
         known = f"{group.labels} labels; always guessing the commonest is right for {100 * group.majority:.0f} %"
-        lines += ["-" * len(lines[0].ljust(sum(widths) + len(widths) - 1)), f"{group.title} ({known})"]
+        lines += ["-" * (sum(widths) + len(widths) - 1), f"{group.title} ({known})"]
         lines += [_aligned(cells, widths) for cells in block]
     return "\n".join(line.rstrip() for line in lines)
 
@@ -141,25 +145,24 @@ def _aligned(cells: Sequence[str], widths: Sequence[int]) -> str:
 
 
 def _plain_books(totals: Totals) -> str:
-    *lines, verdict = _book_lines(totals)
-    width = max(len(line[1]) for line in lines)
-    label = max(len(line[0]) for line in lines)
-    rows = [f"{name.ljust(label)}  {joules.rjust(width)}  {share.rjust(7)}".rstrip() for name, joules, share in lines]
-    rule = "-" * (label + width + 11)
-    return "\n".join(["where the joules went".ljust(label) + "  " + "joules".rjust(width), rule, *rows[:-2], rule, *rows[-2:], verdict[0]])
+    lines = [_BOOKS_HEAD, *_book_lines(totals)]
+    names, joules, shares = (max(len(line[column]) for line in lines) for column in range(3))
+    text = [f"{a.ljust(names)}  {b.rjust(joules)}  {c.rjust(shares)}".rstrip() for a, b, c in lines]
+    rule = "-" * (names + joules + shares + 4)
+    return "\n".join([text[0], rule, *text[1:-2], rule, *text[-2:], _verdict(totals)])
 
 
 def _book_lines(totals: Totals) -> list[tuple[str, str, str]]:
-    """Return the four lines, their sum, the meters' joules and the verdict, as (name, joules, share)."""
+    """Return the four lines, their sum and the meters' joules, as (name, joules, share)."""
     lines = []
     for state, name in _STATES:
         reasons = ", ".join(sorted(reason for reason, joules in totals.reasons.items() if joules))
-        shown = f"{name} ({reasons})" if state == "unattributed" and reasons else name
+        shown = f"{name}: {reasons}" if state == "unattributed" and reasons else name
         share = f"{100 * totals.states[state] / totals.metered:.1f} %" if totals.metered else "-"
         lines.append((shown, exact_joules(totals.states[state]), share))
     lines.append(("sum of the four", exact_joules(totals.settled), ""))
     lines.append((f"counted by the meters{_knowledge(totals)}", exact_joules(totals.metered), ""))
-    return [*lines, (_verdict(totals), "", "")]
+    return lines
 
 
 def _verdict(totals: Totals) -> str:
@@ -167,7 +170,9 @@ def _verdict(totals: Totals) -> str:
         return "The books close to the last nanojoule."
     if not totals.domains:
         return "No meter counted anything: there are no books to close."
-    wrong = [f"{domain} by {lines - deltas:+,} nJ" for domain, (lines, deltas) in totals.domains.items() if lines != deltas]
+    wrong = [
+        f"{domain} by {lines - deltas:+,} nJ" for domain, (lines, deltas) in totals.domains.items() if lines != deltas
+    ]
     return f"THE BOOKS DO NOT CLOSE: {', '.join(wrong)}"
 
 
@@ -180,10 +185,6 @@ def exact_joules(nanojoules: int) -> str:
     """Return all nine decimals, by integer arithmetic alone."""
     joules, rest = divmod(abs(nanojoules), NANO)
     return f"{'-' if nanojoules < 0 else ''}{joules:,}.{rest:09d}"
-
-
-def _origins(report: Report) -> list[str]:
-    return [f"{meter.name}: {meter.quality}; {meter.source}" for meter in report.totals.meters]
 
 
 def _notes(report: Report) -> list[str]:

@@ -1,4 +1,4 @@
-"""The labelled texts that come with the package: what they are, where from and under which licence, in each SOURCE.md."""
+"""The labelled texts that come with the package; what they are, where from and under which licence: each SOURCE.md."""
 
 from __future__ import annotations
 
@@ -55,7 +55,9 @@ def load_tasks() -> tuple[Task, ...]:
 def _load(data: str, name: str, title: str) -> Task:
     folder = files("greeninfer.demo") / "data" / data
     labels = tuple((folder / "labels.txt").read_text(encoding="utf-8").split())
-    return Task(name, title, data, labels, *(_read((folder / f"{half}.csv").read_text("utf-8")) for half in ("train", "test")))
+    return Task(
+        name, title, data, labels, *(_read((folder / f"{half}.csv").read_text("utf-8")) for half in ("train", "test"))
+    )
 
 
 def _read(text: str) -> Texts:

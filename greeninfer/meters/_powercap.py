@@ -75,12 +75,10 @@ def find_zones(root: Path) -> tuple[Zone, ...]:
         MeterUnavailable: if there is none; the reason tells a machine without RAPL from one that hides it.
     """
     found: dict[tuple[int, ...], Zone] = {}
-    masked = 0
     try:
+        links = [path for path in root.iterdir() if path.name.startswith("intel-rapl") and path.is_symlink()]
+        masked = sum(not path.exists() for path in links)
         for path in _walk(root):
-            if not path.exists():
-                masked += path.is_symlink()
-                continue
             address = _address(path)
             if address not in found:
                 found[address] = Zone(address, path, (path / "name").read_text().strip())
@@ -154,12 +152,11 @@ def _absent(what: str) -> MeterUnavailable:
 def _walk(directory: Path) -> Iterator[Path]:
     """Yield every zone directory once per way to it: a recorded tree may have links, nested directories, or both."""
     for path in sorted(directory.iterdir()):
-        if path.name == "intel-rapl" and path.is_dir():
+        is_zone = _ZONE.fullmatch(path.name) is not None
+        if (is_zone or path.name == "intel-rapl") and path.is_dir():
+            if is_zone:
+                yield path
             yield from _walk(path)
-        elif _ZONE.fullmatch(path.name):
-            yield path
-            if path.is_dir():
-                yield from _walk(path)
 
 
 def _address(path: Path) -> tuple[int, ...]:

@@ -102,6 +102,7 @@ class EstimateMeter:
         self._lead = cpu.period_seconds * cpu.cores
         self._start, raw, self._own = self._sample()
         self._instant = self._start
+        self._closed = False
         self._offset = -raw
         self._stat = self._busy = self._joules = 0.0
         self._info = MeterInfo(NAME, (DOMAIN,), "estimated", cpu.period_seconds, GAIN, description)
@@ -116,7 +117,10 @@ class EstimateMeter:
 
         Raises:
             MeterError: if the CPU time cannot be read now.
+            ValueError: if the meter is closed.
         """
+        if self._closed:
+            raise ValueError("read of a closed meter")
         instant, raw, own_now = self._sample()
         own = max(0.0, own_now - self._own)
         lost = raw + self._offset < self._stat - self._lead
@@ -132,7 +136,8 @@ class EstimateMeter:
         return (Reading(DOMAIN, self._joules, instant),)
 
     def close(self) -> None:
-        """Do nothing: no descriptor stays open between reads."""
+        """End the meter; it holds no descriptor. A second call does nothing."""
+        self._closed = True
 
     def _model_joules(self) -> float:
         return self._rest_watts * (self._instant - self._start) + self._core_watts * self._busy

@@ -182,7 +182,7 @@ class _CounterFile:
         return os.pread(self._descriptor, 64, 0)
 
     def _is_replaced(self) -> bool:
-        return not os.path.samestat(os.fstat(self._descriptor), os.stat(self._path))
+        return not os.path.samestat(os.fstat(self._descriptor), Path(self._path).stat())
 
 
 def _max_watts(domain: Domain, zone: Zone) -> float:
@@ -202,7 +202,7 @@ def _describe(root: Path, zones: tuple[Zone, ...], cover: tuple[tuple[Domain, Zo
     left = sorted({zone.name for zone in zones if zone not in counted})
     parts = [f"RAPL energy counters in {root}: {', '.join(domain.id for domain, _ in cover)}"]
     if left:
-        parts.append(f"not added, since others contain them or they contain others: {', '.join(left)}")
+        parts.append(f"not added, being parts, wholes or doubles of these: {', '.join(left)}")
     if not any(zone.name == "dram" for zone in counted):
         parts.append("no dram zone: memory is not counted")
     return "; ".join(parts)

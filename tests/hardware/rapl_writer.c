@@ -11,6 +11,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/prctl.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -41,6 +42,7 @@ int main(int count, char **args) {
     fclose(f);
   }
   signal(SIGUSR1, on_freeze); signal(SIGUSR2, on_reset); signal(SIGTERM, on_stop); signal(SIGINT, on_stop);
+  prctl(PR_SET_PDEATHSIG, SIGTERM);  // never outlive the script, however it ends
 
   int width = snprintf(text, sizeof text, "%.0f", range);
   struct timespec next;

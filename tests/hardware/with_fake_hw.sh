@@ -38,10 +38,13 @@ ln -s intel-rapl/intel-rapl:0 $P/intel-rapl:0
 ln -s intel-rapl/intel-rapl:0/intel-rapl:0:0 $P/intel-rapl:0:0
 ln -s intel-rapl/intel-rapl:0/intel-rapl:0:1 $P/intel-rapl:0:1
 export FAKE_RAPL=$P FAKE_HW_DIR=$t
-"$build/rapl_writer" $P $PKG_W $CORE_W $DRAM_W $PERIOD_US $START_UJ $RANGE_UJ & W=$!
+"$build/rapl_writer" "$t/pc" $PKG_W $CORE_W $DRAM_W $PERIOD_US $START_UJ $RANGE_UJ & W=$!
 export FAKE_RAPL_WRITER_PID=$W
-while [ ! -s "$t/t0" ]; do kill -0 $W 2>/dev/null || exit 98; sleep 0.01; done
+trap "kill $W 2>/dev/null" EXIT
+for i in $(seq 200); do [ -s "$t/t0" ] && break; sleep 0.01; done
+[ -s "$t/t0" ] || exit 98
 "$@"; rc=$?
 kill $W; wait $W 2>/dev/null
+trap - EXIT
 umount -l $P /sys/class "$t" 2>/dev/null; rmdir "$t" 2>/dev/null
 exit $rc' _ "$build" "$@"
