@@ -13,12 +13,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from time import thread_time
 
-from greeninfer._accounts import Account
+from greeninfer._account import Edge
 from greeninfer._calibration import Calibration
 from greeninfer._clock import Clock
 from greeninfer._ledger import Ledger
-from greeninfer._records import NANO, Failure, Interval, Line, Measurement, MeterInfo, Settlement
-from greeninfer._running import Edge
+from greeninfer._records import NANO, Interval, Line, Measurement, MeterInfo, Settlement
 from greeninfer._sampler import Meter, Sampler
 from greeninfer._share import Share
 from greeninfer._span import Span

@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from greeninfer._accounts import Key
+from greeninfer._account import Key
 from greeninfer._ledger import Row
 from greeninfer._records import Weights
 from greeninfer._virtual_clocks import Floats
@@ -183,7 +183,9 @@ def _merge(first: Row | None, second: Row) -> Row:
     """Return two rows that follow each other as one."""
     if first is None:
         return second
-    merged = Row(first.seconds + second.seconds, first.active + second.active, dict(first.ran), first.other + second.other)
+    merged = Row(
+        first.seconds + second.seconds, first.active + second.active, dict(first.ran), first.other + second.other
+    )
     for key, ran in second.ran.items():
         merged.ran[key] = merged.ran.get(key, 0.0) + ran
     for domain, joules in second.joules.items():
@@ -205,7 +207,9 @@ def _not_negative(gram: Floats, products: Floats, fixed: dict[int, float]) -> Fl
             values[column] = value
         if not free:
             return values
-        target = products[free] - gram[np.ix_(free, list(fixed))] @ np.array(list(fixed.values())) if fixed else products
+        target = (
+            products[free] - gram[np.ix_(free, list(fixed))] @ np.array(list(fixed.values())) if fixed else products
+        )
         values[free] = np.linalg.solve(gram[np.ix_(free, free)], target)
         worst = min(free, key=lambda column: float(values[column]))
         if values[worst] >= 0.0:

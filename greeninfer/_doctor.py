@@ -105,12 +105,13 @@ def _examine_meters(settings: Settings, clock: Clock, constructors: Mapping[str,
     for name, constructor in constructors.items():
         if name in used:
             continue
+        choice = f"chosen only by {PREFIX}METERS={name}"
         try:
             meter = constructor(settings, clock)
         except MeterUnavailable as error:
             yield MeterReport(name, used=False, works=False, reason=error.reason, remedy=error.remedy)
         else:
-            yield _examine_meter(meter, used=False, reason=f"works, but is {reasons.get(name, 'not asked for')}")
+            yield _examine_meter(meter, used=False, reason=f"works, but is {reasons.get(name, choice)}")
 
 
 def _examine_meter(meter: Meter, *, used: bool, reason: str = "") -> MeterReport:
@@ -127,7 +128,6 @@ def _examine_meter(meter: Meter, *, used: bool, reason: str = "") -> MeterReport
         used=used,
         works=works,
         reason=reason,
-        remedy="" if used or not works else f"{PREFIX}METERS={info.name} chooses it",
         domains=tuple(domain.id for domain in info.domains),
         devices=tuple(dict.fromkeys(domain.device for domain in info.domains)),
         quality=info.quality,
@@ -204,8 +204,12 @@ def render(report: Report) -> str:
         _block("in use", [line for meter in report.meters if meter.used for line in _meter_lines(meter)]),
         _block("not in use", [line for meter in report.meters if not meter.used for line in _meter_lines(meter)]),
         _block("this machine", [line for check in report.checks for line in _check_lines(check)]),
-        _block("settings", [f"{each.name:<{_LABEL}}{each.value:<28} {each.origin}" for each in report.settings]),
+        _block("settings", [f"{each.name:<{_LABEL}}{each.origin:<26}{each.value}" for each in report.settings]),
     ]
+    long = [f"{meter.name}: {meter.remedy}" for meter in report.meters if not _fits(meter.remedy)]
+    if long:
+        # A command that is broken over lines cannot be copied.
+        blocks.append("\n".join(["remedies, each one line", *long]))
     return "\n\n".join(blocks)
 
 
@@ -223,12 +227,16 @@ def _meter_lines(meter: MeterReport) -> list[str]:
     if meter.source:
         paragraphs.append(f"source: {meter.source}")
     if meter.remedy:
-        paragraphs.append(f"remedy: {meter.remedy}")
+        paragraphs.append(f"remedy: {meter.remedy if _fits(meter.remedy) else 'see below'}")
     return _hang(meter.name, paragraphs)
 
 
 def _check_lines(check: Check) -> list[str]:
     return _hang(check.name, [f"{'yes' if check.ok else 'no'}: {check.finding}"])
+
+
+def _fits(remedy: str) -> bool:
+    return len(remedy) <= _WIDTH - _INDENT - _LABEL - len("remedy: ")
 
 
 def _hang(label: str, paragraphs: list[str]) -> list[str]:

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from greeninfer._accounts import Account, Entry, Key
+from greeninfer._account import Account, Entry, Key
 from greeninfer._records import NANO, Delta, Interval, Line, Weights
 from greeninfer._timeline import Piece
 from greeninfer._virtual_clocks import Floats, static_seconds
@@ -96,7 +96,7 @@ class Ledger:
         """
         activity = self._activity(interval, other_seconds)
         self.settled_until = interval.end
-        row = Row(interval.seconds, activity.active, other=float(activity.ran[len(activity.accounts):].sum()))
+        row = Row(interval.seconds, activity.active, other=float(activity.ran[len(activity.accounts) :].sum()))
         for key, ran in zip(activity.keys, activity.ran.tolist(), strict=False):
             row.ran[key] = row.ran.get(key, 0.0) + ran
         lines: list[Line] = []
@@ -131,8 +131,7 @@ class Ledger:
             who.append(index.setdefault(account, len(index)))
             clipped.append((begin, end, ran))
         players = math.ceil(other_seconds / interval.seconds - 1e-9) if other_seconds > 0.0 else 0
-        for _ in range(players):
-            clipped.append((interval.start, interval.end, other_seconds / players))
+        clipped.extend([(interval.start, interval.end, other_seconds / max(players, 1))] * players)
         return _summed(list(index), who, clipped, players)
 
     def _divide(self, delta: Delta, interval: Interval, activity: _Activity, row: Row) -> list[Line]:
@@ -176,7 +175,9 @@ class Ledger:
         return lines
 
 
-def _summed(accounts: list[Account], who: list[int], pieces: list[tuple[float, float, float]], players: int) -> _Activity:
+def _summed(
+    accounts: list[Account], who: list[int], pieces: list[tuple[float, float, float]], players: int
+) -> _Activity:
     """Sum pieces up by account."""
     if not pieces:
         return _Activity([], [], np.zeros(0), np.zeros(0), np.zeros(0), 0, 0.0)

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
 from typing import Any, ParamSpec, TypeVar, overload
 
-from greeninfer._accounts import Batch
+from greeninfer._account import Edge
 from greeninfer._installed import check_environment, installed
 from greeninfer._monitor import in_use
-from greeninfer._running import Edge, close_span, current as current_span, here, open_span, outcome_of
+from greeninfer._parts import Batch
+from greeninfer._running import close_span, here, open_span, outcome_of
+from greeninfer._running import current as current_span
 from greeninfer._span import Span
 from greeninfer._wrapper import Measured, Route
 
@@ -38,9 +39,9 @@ def measure(
 ) -> Any:
     """Measure energy and time of a function's calls, or of a block.
 
-    Works as ``@measure``, ``@measure("name", model="m")`` and ``with measure("name", model="m") as span``, on functions,
-    methods, classmethods and staticmethods, plain, async, generators and async generators. Only the time on a CPU is
-    charged; what waits, waits for free.
+    Works as ``@measure``, ``@measure("name", model="m")`` and ``with measure("name", model="m") as span``, on
+    functions, methods, classmethods and staticmethods, plain, async, generators and async generators. Only the time
+    on a CPU is charged; what waits, waits for free.
 
     Args:
         name: of the route, a metric label: few and fixed. Default: the function's qualified name.
@@ -90,7 +91,7 @@ class Measure:
         span = current_span.get()
         while span is not None and span.door is not self:
             span = span.parent
-        if span is not None:
+        if isinstance(span, Span):
             close_span(span, "ok" if error is None else outcome_of(error))
 
     async def __aenter__(self) -> Span:
@@ -106,7 +107,8 @@ class Measure:
 
 def current() -> Span | None:
     """Return the innermost open span here, or None."""
-    return current_span.get()
+    span = current_span.get()
+    return span if isinstance(span, Span) else None
 
 
 def batch(rows: Iterable[tuple[Span, float]]) -> Batch:

@@ -15,10 +15,10 @@ from collections.abc import Sequence
 from time import perf_counter, thread_time
 from types import TracebackType
 
+from greeninfer._account import Edge, Record
 from greeninfer._books import Books
 from greeninfer._clock import Clock, SystemClock
 from greeninfer._records import Failure, MeterInfo, Settlement
-from greeninfer._running import Edge, Record
 from greeninfer._settings import Settings
 from greeninfer._share import CpuTime, Share, Whole
 from greeninfer._span import Span
@@ -211,7 +211,7 @@ class Monitor:
             self._opened.meters,
             self.inbox,
             clock=self._clock,
-            share=self._given_share or _share(self.settings),
+            share=self._given_share or _share(self.settings, self._clock.now()),
             thread_cpu=self._thread_cpu,
             tick_seconds=self.settings.tick_seconds,
             idle_watts=self.settings.idle_watts,
@@ -220,7 +220,7 @@ class Monitor:
     def _export(self, exporter: Exporter, settlement: Settlement) -> None:
         try:
             exporter.export(settlement)
-        except Exception as error:  # foreign code: whatever it does must not stop the books
+        except Exception as error:  # noqa: BLE001 - foreign code: whatever it does must not stop the books
             self._failures.append(Failure(exporter.name, "export"))
             self._complain(f"greeninfer.export_failed exporter={exporter.name}", error)
 
@@ -234,7 +234,7 @@ class Monitor:
         """Tick; a tick that fails is counted and logged, and the next one covers its time."""
         try:
             self.tick(force=force)
-        except Exception as error:  # the border to the meters' foreign code
+        except Exception as error:  # noqa: BLE001 - the border to the meters' foreign code
             self._failures.append(Failure("monitor", "tick"))
             self._complain("greeninfer.tick_failed", error)
 
@@ -259,9 +259,9 @@ class Monitor:
         self.record = None if self._stopping else self.inbox.append
 
 
-def _share(settings: Settings) -> Share:
+def _share(settings: Settings, now: float) -> Share:
     try:
-        return CpuTime(settings.proc_root)
+        return CpuTime(settings.proc_root, now)
     except (OSError, ValueError) as error:
         _log.warning("greeninfer.other_unknown proc_root=%s error=%r", settings.proc_root, error)
         return Whole()

@@ -159,8 +159,8 @@ class Energy:
         joules: the span's own, without its child spans.
         total_joules: own and child spans together.
         by_domain: own joules by domain id.
-        static_joules: share of idle and activation power while it ran; with ``dynamic_joules`` it adds up to ``joules``.
-        dynamic_joules: what its own running added.
+        static_joules: share of idle and activation power while it ran.
+        dynamic_joules: what its own running added; both add up to ``joules``.
         uncertainty_joules: half width of the interval that holds about 95 % of requests' true joules, as far
             as dividing the meter's joules goes (three standard errors, attribution.md 9).
         gain: (low, high) of the meter, common to all requests; ``interval_joules`` puts both together.

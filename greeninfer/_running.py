@@ -8,23 +8,13 @@ by it. That is all that ever happens on the request path; joules follow in the s
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from contextvars import ContextVar
 from time import perf_counter, thread_time
-from typing import TYPE_CHECKING, Any
 
+from greeninfer._account import Account, SpanAccount
 from greeninfer._records import Outcome
 
-if TYPE_CHECKING:
-    from greeninfer._accounts import Account
-    from greeninfer._span import Span
-
-Edge = tuple[float, float, int, "Account | None", "Account | None"]
-"""(instant, CPU seconds of the thread, thread, account that runs there from now on, account opened or closed)."""
-
-Record = Callable[[Edge], None]
-
-current: ContextVar[Span | None] = ContextVar("greeninfer_span", default=None)
+current: ContextVar[SpanAccount | None] = ContextVar("greeninfer_span", default=None)
 """The innermost open span of this context."""
 
 
@@ -84,18 +74,19 @@ def leave(account: Account) -> None:
     account.record((instant, cpu, local.thread, local.running, account))
 
 
-def open_span(span: Span) -> None:
+def open_span(span: SpanAccount) -> None:
     """Open a span as a child of the innermost open one of this context."""
     span.parent = current.get()
     current.set(span)
     enter(span)
 
 
-def close_span(span: Span, outcome: Outcome) -> None:
+def close_span(span: SpanAccount, outcome: Outcome) -> None:
     """Close a span; its parent is the innermost again. A second close changes nothing."""
     if span.closed is not None:
         return
-    span.outcome = outcome
+    if outcome != "ok":
+        span.outcome = outcome
     leave(span)
     if current.get() is span:
         current.set(span.parent)
@@ -109,12 +100,12 @@ class Stepper:
 
     __slots__ = ("_before", "_inner", "_outer", "_paused", "_running", "_span")
 
-    def __init__(self, span: Span) -> None:
+    def __init__(self, span: SpanAccount) -> None:
         self._span = span
         self._running: Account | None = None  # what goes on inside at the next step
-        self._inner: Span | None = None
+        self._inner: SpanAccount | None = None
         self._before: Account | None = None  # what goes on outside after this step
-        self._outer: Span | None = None
+        self._outer: SpanAccount | None = None
         self._paused = 0.0
 
     def resume(self) -> None:

@@ -1,9 +1,9 @@
 """Reads meters and makes intervals; everything that can go wrong with a reading is sorted out here.
 
-A read that fails, or a counter that has not moved, skips the tick: counters are cumulative, so the next good read covers
-the longer interval and nothing is lost. What stays away for longer than ``hold_seconds`` is declared lost (or frozen):
-time goes on without it, and the joules it brings when it comes back are booked as unattributed under that reason. Nothing
-is ever read as zero.
+A read that fails, or a counter that has not moved, skips the tick: counters are cumulative, so the next good read
+covers the longer interval and nothing is lost. What stays away for longer than a second and a half is declared lost (or
+frozen): time goes on without it, and the joules that it brings when it comes back are booked as unattributed under that
+reason. Nothing is ever read as zero.
 """
 
 from __future__ import annotations
@@ -154,5 +154,8 @@ def _deltas(reading: Reading, before: float, fault: str, quality: Quality) -> li
     guessed = min(whole, round(reading.guess_joules * NANO)) if reading.fault else 0
     parts = [Delta(reading.domain, whole - guessed, quality, fault)]
     if guessed:
-        parts = [Delta(reading.domain, guessed, "estimated", reading.fault), *(part for part in parts if part.nanojoules)]
+        parts = [
+            Delta(reading.domain, guessed, "estimated", reading.fault),
+            *(part for part in parts if part.nanojoules),
+        ]
     return parts

@@ -35,19 +35,20 @@ class CpuTime:
 
     Args:
         proc_root: where /proc is.
+        now: monotonic seconds.
 
     Raises:
         OSError, ValueError: if ``stat`` there cannot be read or understood.
     """
 
-    def __init__(self, proc_root: str) -> None:
+    def __init__(self, proc_root: str, now: float) -> None:
         self._stat = Path(proc_root) / "stat"
-        self._marks: list[tuple[float, float, float]] = []  # (instant, busy seconds, span seconds), oldest first
-        busy_seconds(self._stat)
+        # (instant, busy seconds, span seconds), oldest first
+        self._marks: list[tuple[float, float, float]] = [(now, busy_seconds(self._stat), 0.0)]
 
     def other(self, now: float, seconds: float, ours: float) -> float:
         """Return the other CPU seconds of the last ``seconds``; what cannot be read leaves the last rate in force."""
-        if not self._marks or now - self._marks[-1][0] >= _LOOK_SECONDS:
+        if now - self._marks[-1][0] >= _LOOK_SECONDS:
             try:
                 self._marks.append((now, busy_seconds(self._stat), ours))
             except (OSError, ValueError):

@@ -5,14 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from time import perf_counter
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
-from greeninfer._accounts import Credit, Entry, Key, Phase
+from greeninfer._account import Account, Credit, Entry, Key, Record, SpanAccount
+from greeninfer._parts import Phase
 from greeninfer._records import NANO, Energy, Measurement, Outcome
-from greeninfer._running import Record
-
-if TYPE_CHECKING:
-    from greeninfer._accounts import Account
 
 
 class Settler(Protocol):
@@ -26,11 +23,24 @@ class Settler(Protocol):
 class Span:
     """One request, or one part of it; made by ``greeninfer.measure`` and the middleware."""
 
-    __slots__ = (
-        "attributes", "children", "closed", "cpu_seconds", "credits", "device", "door", "held",
-        "interleaved", "key", "nested", "opened", "outcome", "parent", "record", "resume", "settled_at", "settler", "stepwise",
-        "token_counts", "trace_id",
-    )  # fmt: skip
+    # Defaults stand on the class, so that opening a span sets only what differs: it is on the request path.
+    attributes: Mapping[str, object] | None = None
+    trace_id = ""
+    stepwise = False  # a generator: for a GPU it exists only while it is being stepped
+    interleaved = False  # other tasks ran in between and could not be told apart
+    parent: SpanAccount | None = None
+    resume: Account | None = None
+    opened = 0.0
+    closed: float | None = None
+    outcome: Outcome = "ok"
+    token_counts: dict[str, int] | None = None
+    # What follows is written by the sampler thread alone.
+    credits: Credit | None = None
+    cpu_seconds = 0.0
+    children = 0
+    held = 0
+    nested = 0
+    settled_at: float | None = None
 
     def __init__(self, key: Key, record: Record, settler: Settler, device: str = "any", door: object = None) -> None:
         self.key = key
@@ -38,23 +48,6 @@ class Span:
         self.settler = settler
         self.device = device
         self.door = door  # whoever opened it and will close it
-        self.attributes: Mapping[str, object] | None = None
-        self.trace_id = ""
-        self.stepwise = False  # a generator: for a GPU it exists only while it is being stepped
-        self.interleaved = False  # other tasks ran in between and could not be told apart
-        self.parent: Span | None = None
-        self.resume: Account | None = None
-        self.opened = 0.0
-        self.closed: float | None = None
-        self.outcome: Outcome = "ok"
-        self.token_counts: dict[str, int] | None = None
-        # From here on only the sampler thread writes.
-        self.credits: Credit | None = None
-        self.cpu_seconds = 0.0
-        self.children = 0
-        self.held = 0
-        self.nested = 0
-        self.settled_at: float | None = None
 
     @property
     def name(self) -> str:
@@ -66,7 +59,7 @@ class Span:
         """Return the model, or ""."""
         return self.key[1]
 
-    def add_tokens(self, *, input: int = 0, output: int = 0, reasoning: int = 0) -> None:  # noqa: A002
+    def add_tokens(self, *, input: int = 0, output: int = 0, reasoning: int = 0) -> None:
         """Add tokens that this span read or wrote; any kind may be left out.
 
         Raises:

@@ -14,8 +14,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from greeninfer._accounts import Account
-from greeninfer._running import Edge
+from greeninfer._account import Account, Edge
 
 Piece = tuple[Account, float, float, float]
 """(account, begin, end, seconds that it ran in between)."""
@@ -128,6 +127,8 @@ class Timeline:
     def _opened(self, account: Account, instant: float, cut: Cut) -> None:
         cut.opened.append(account)
         account.begun()
+        if not self._presence:
+            return
         for covered in account.covers:
             covered.children += 1
             self._leaves(covered, instant, cut)
@@ -136,6 +137,8 @@ class Timeline:
     def _closed(self, account: Account, instant: float, cut: Cut) -> None:
         cut.closed.append(account)
         account.ended()
+        if not self._presence:
+            return
         self._leaves(account, instant, cut)
         for covered in account.covers:
             covered.children -= 1

@@ -55,7 +55,8 @@ def static_seconds(begin: Floats, end: Floats, rho: Floats) -> tuple[Floats, flo
 
     quiet = np.log(np.maximum(1.0 - rho, _SMALL))
     still = _clock_values(quiet[None, :], order, lengths)
-    # From the first begin to the last end, less the time in which nothing ran (where nothing is open, the product is 1).
+    # From the first begin to the last end, less the time in which nothing ran: where nothing is open, that clock too
+    # runs at 1.
     active = max(0.0, float(lengths.sum() - still.max()))
     total = float(seconds.sum())
     if total > 0.0:

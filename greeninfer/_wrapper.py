@@ -11,7 +11,7 @@ from typing import Any
 
 import wrapt
 
-from greeninfer._accounts import Key
+from greeninfer._account import Key
 from greeninfer._installed import installed
 from greeninfer._monitor import in_use
 from greeninfer._running import Stepper, close_span, open_span, outcome_of
@@ -44,7 +44,7 @@ class Route:
             ValueError: for an empty name or an unknown device.
         """
         if name == "":
-            raise ValueError("name='' is not possible; allowed: a string that is not empty; remedy: leave it out to use the function's")
+            raise ValueError("name='' is not possible; allowed: a string that is not empty; remedy: leave it out")
         if not isinstance(model, str):
             raise TypeError(f"model={model!r} is not possible; allowed: a string")
         if device not in ("any", "cpu"):
@@ -59,7 +59,10 @@ class Route:
         """
         inner = getattr(function, "__func__", function)
         if isinstance(inner, type) or not callable(inner):
-            raise TypeError(f"measure({function!r}) is not possible; allowed: a function or method; remedy: decorate the method that does the work")
+            raise TypeError(
+                f"measure({function!r}) is not possible; allowed: a function or method; "
+                "remedy: decorate the method that does the work"
+            )
         name = self.key[0] or getattr(inner, "__qualname__", type(inner).__qualname__)
         return replace(self, key=(name, self.key[1]))
 

@@ -7,12 +7,19 @@ from collections.abc import Iterator
 
 import pytest
 
+from greeninfer._monitor import in_use
+
 pytest_plugins = ["pytester"]
 
 
 @pytest.fixture(autouse=True)
 def nothing_left_running() -> Iterator[None]:
-    """Fail the test that leaves a thread of the library behind."""
+    """Fail the test that leaves a thread or a monitor of the library behind, and spare the tests after it."""
     yield
-    left = [thread.name for thread in threading.enumerate() if thread.name.startswith("greeninfer")]
-    assert not left, f"still running after the test: {left}"
+    monitors = list(in_use)
+    threads = [thread.name for thread in threading.enumerate() if thread.name.startswith("greeninfer")]
+    in_use.clear()
+    for monitor in monitors:
+        monitor.stop()
+    assert not threads, f"threads still running after the test: {threads}"
+    assert not monitors, f"monitors still in use after the test: {monitors}"

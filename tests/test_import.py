@@ -20,7 +20,6 @@ HEAVY = (
     "psutil",
     "pynvml",
     "pyRAPL",
-    "asyncio",
 )
 
 # Runs in a fresh interpreter. A look at the environment counts when the code that looks is the package's own:

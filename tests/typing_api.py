@@ -45,7 +45,7 @@ def functions() -> None:
     assert_type(bare("a", top=2), list[str])
     assert_type(modelled(text="a"), list[str])
     bare(1)  # type: ignore[arg-type]
-    bare("a", 2)  # type: ignore[misc]
+    bare("a", 2)  # type: ignore[call-arg]
     named("a", bottom=2)  # type: ignore[call-arg]
     named()  # type: ignore[call-arg]
     modelled("a", top="2")  # type: ignore[arg-type]
@@ -74,6 +74,21 @@ class Model:
         return text.encode()
 
     @measure
+    @classmethod
+    def of_class_inside(cls, text: str) -> int:
+        return len(text)
+
+    @measure("predict")
+    @staticmethod
+    def static_inside(text: str) -> int:
+        return len(text)
+
+    @property
+    @measure
+    def size(self) -> int:
+        return 1
+
+    @measure
     async def asynchronous(self, text: str) -> float:
         return float(text)
 
@@ -86,6 +101,10 @@ def methods(model: Model) -> None:
     assert_type(model.of_class("a"), Model)
     assert_type(Model.static("a"), bytes)
     assert_type(model.static(text="a"), bytes)
+    assert_type(Model.of_class_inside("a"), int)
+    assert_type(model.of_class_inside("a"), int)
+    assert_type(model.static_inside("a"), int)
+    assert_type(model.size, int)
     model.method(1)  # type: ignore[arg-type]
     model.named_method()  # type: ignore[call-arg]
     Model.of_class(1)  # type: ignore[arg-type]
@@ -120,8 +139,8 @@ async def async_iterator(text: str) -> AsyncIterator[str]:
 
 
 async def shapes(model: Model) -> None:
-    assert_type(coroutine("1"), Coroutine[Any, Any, float])
-    assert_type(await coroutine("1"), float)
+    pending = assert_type(coroutine("1"), Coroutine[Any, Any, float])
+    assert_type(await pending, float)
     assert_type(await model.asynchronous("1"), float)
     assert_type(generator("a"), Generator[str, int, bytes])
     assert_type(iterator("a"), Iterator[str])
@@ -138,12 +157,12 @@ class Called:
         return "a" * count
 
 
-def others() -> None:
+async def others() -> None:
     assert_type(measure(Called())(3), str)
     assert_type(measure("rank")(len)([]), int)
     decorate = measure("rank", model="a")
     assert_type(decorate(bare)("a"), list[str])
-    assert_type(decorate(coroutine)("1"), Coroutine[Any, Any, float])
+    assert_type(await decorate(coroutine)("1"), float)
 
 
 # The context manager, the span and the rest of the face.
@@ -169,15 +188,13 @@ def swallows_nothing() -> int:
 
 
 async def settled() -> None:
-    async with measure("rerank"):  # type: ignore[attr-defined]
-        pass
-    with measure("rerank") as span:
-        pass
+    async with measure("rerank") as span:
+        assert_type(span, greeninfer.Span)
     assert_type(await span.settled(), greeninfer.Energy)
 
 
 def wrong_arguments() -> None:
     measure(3)  # type: ignore[call-overload]
-    measure("a", device="tpu")  # type: ignore[call-overload]
+    measure("a", device=0)  # type: ignore[call-overload]
     measure("a", colour="red")  # type: ignore[call-overload]
     measure("a", "b")  # type: ignore[call-overload]

@@ -21,7 +21,6 @@ unrelated texts), and the default penalty would then learn little but the common
 from __future__ import annotations
 
 import importlib.util
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,13 +40,11 @@ class Classifier:
         task: what it answers.
         model: its name, which becomes the label ``model``.
         classify: one text to one label, all of it on the calling thread if native threads are limited to one there.
-        train_seconds: how long training took.
     """
 
     task: Task
     model: str
     classify: Classify
-    train_seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,13 +78,12 @@ def train(task: Task, embeddings: Embeddings) -> tuple[Classifier, ...]:
 
 
 def _trained(task: Task, model: str, make: Callable[[], Any]) -> Classifier:
-    start = time.perf_counter()
     pipeline = make().fit(list(task.train.texts), list(task.train.labels))
 
     def classify(text: str) -> str:
         return str(pipeline.predict([text])[0])
 
-    return Classifier(task, model, classify, time.perf_counter() - start)
+    return Classifier(task, model, classify)
 
 
 def _tfidf_regression() -> Any:

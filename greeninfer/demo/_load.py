@@ -90,13 +90,16 @@ class Load:
         }
 
     def _deal(self) -> Iterator[tuple[Route, int]]:
-        """Deal routes in shuffled rounds, so that all are called equally often, and each route's texts likewise."""
+        """Deal routes in shuffled rounds, so that all are called equally often.
+
+        All classifiers of a task get its texts in the same order: at any moment they have answered the same ones, and
+        their accuracies can be compared.
+        """
         chance = random.Random(_SEED)
-        texts: dict[Route, Iterator[int]] = {}
-        for route, test in self._tests.items():
-            order = list(range(len(test)))
-            chance.shuffle(order)
-            texts[route] = itertools.cycle(order)
+        orders: dict[str, list[int]] = {}
+        for (name, _), test in self._tests.items():
+            orders.setdefault(name, chance.sample(range(len(test)), len(test)))
+        texts = {route: itertools.cycle(orders[route[0]]) for route in self._calls}
         routes = list(self._calls)
         while True:
             chance.shuffle(routes)

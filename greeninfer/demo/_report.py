@@ -37,17 +37,30 @@ class Report:
 def as_json(report: Report) -> dict[str, object]:
     """Return the report as ``greeninfer demo --json`` prints it; a figure that is not known is null.
 
-    ``schema``: "greeninfer-demo/1". ``seconds``, ``workers``, ``requests``: of the load.
-    ``routes``: one object for each classifier and task: ``name``, ``model``, ``requests``, ``texts_seen``,
-    ``accuracy``, ``accuracy_half_width_95``, ``joules_per_request``, ``joules_per_request_half_width_95`` (without
-    the meter's gain), ``joules_per_1000_requests``, ``times_cheapest``, ``latency_p50_seconds``,
-    ``latency_p95_seconds``, ``cpu_seconds_per_request``, ``quality``.
-    ``books``: ``attributed_nanojoules``, ``idle_nanojoules``, ``other_nanojoules``, ``unattributed_nanojoules``,
-    ``unattributed_nanojoules_by_reason``, ``sum_nanojoules`` (of the four), ``metered_nanojoules``, ``closed``;
-    integers. ``meters``: ``name``, ``quality``, ``gain_low``, ``gain_high``, ``period_seconds``, ``domains``,
-    ``source``. ``meter_failures``: ``meter``, ``reason``, ``count``. ``requests_cpu_seconds``,
-    ``process_cpu_seconds``, ``overhead_cpu_seconds``: CPU time of the measured calls, of the whole process under
-    load, of the measuring. ``left_out``: models by reason. ``meters_refused``, ``sentences``: for people.
+    ======================  =======================================================================================
+    key                     value
+    ======================  =======================================================================================
+    schema                  "greeninfer-demo/1"
+    seconds, workers        how long the load lasted, and how many clients it had
+    requests                settled in all
+    routes                  for each classifier and task: name, model, requests, metered_requests (their joules are
+                            known), texts_seen, accuracy, accuracy_half_width_95, joules_per_request (mean),
+                            joules_per_request_half_width_95 (without the meter's gain), joules_per_1000_requests,
+                            times_cheapest (of the task), latency_p50_seconds, latency_p95_seconds,
+                            cpu_seconds_per_request, quality
+    books                   integers: attributed_nanojoules, idle_nanojoules, other_nanojoules,
+                            unattributed_nanojoules, unattributed_nanojoules_by_reason, sum_nanojoules (of the four),
+                            metered_nanojoules (counted by the meters); closed: whether these agree in every domain
+    meters                  name, quality, gain_low, gain_high (the truth lies between these times the joules),
+                            period_seconds, domains, source
+    meter_failures          meter, reason, count
+    requests_cpu_seconds    CPU time of the measured calls
+    process_cpu_seconds     CPU time of the whole process under load
+    overhead_cpu_seconds    CPU time of the measuring
+    left_out                models that this machine cannot run, with the reason
+    meters_refused          meters that this machine does not have, with the reason
+    sentences               for people
+    ======================  =======================================================================================
     """
     totals = report.totals
     routes = [row for group in report.groups for row in group.rows]
@@ -93,6 +106,7 @@ def _row_json(row: Row) -> dict[str, object]:
         "name": row.name,
         "model": row.model,
         "requests": row.requests,
+        "metered_requests": row.metered,
         "texts_seen": row.seen,
         "accuracy": row.accuracy,
         "accuracy_half_width_95": row.accuracy_half_width,

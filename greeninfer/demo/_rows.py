@@ -22,6 +22,7 @@ class Row:
     Args:
         name, model: its labels.
         requests: settled so far.
+        metered: those of them whose joules are known.
         seen: distinct test texts answered.
         accuracy: share of them with the right label.
         accuracy_half_width: of a 95 % interval (Wilson).
@@ -36,6 +37,7 @@ class Row:
     name: str
     model: str
     requests: int
+    metered: int
     seen: int
     accuracy: float | None
     accuracy_half_width: float | None
@@ -82,6 +84,7 @@ def _row(route: Route, totals: RouteTotals | None, score: Score, least: float | 
     return Row(
         *route,
         requests=totals.requests if totals else 0,
+        metered=totals.metered if totals else 0,
         seen=seen,
         accuracy=len(score.right) / seen if seen else None,
         accuracy_half_width=wilson_half_width(len(score.right), seen) if seen else None,

@@ -24,6 +24,8 @@ from greeninfer.errors import SettingsError
 from greeninfer.exporters import PrometheusExporter
 
 _REFRESH_SECONDS = 0.5
+# At rest before the load, so that the power that is there without any request is seen once by itself.
+_REST_SECONDS = 1.0
 
 Say = Callable[[str], None]
 
@@ -56,7 +58,9 @@ def run(seconds: float, *, port: int, workers: int, only_json: bool) -> int:
 
     # On one thread each: a request's work then shows in the CPU time of the thread that carries it.
     with threadpool_limits(limits=1), _metrics_page(registry, port) as url, monitor:
-        say(f"{workers} clients send test texts for {seconds:g} s; metrics meanwhile at {url}\n")
+        monitor.tick()
+        time.sleep(_REST_SECONDS)
+        say(f"{workers} clients send test texts for {seconds:g} s; metrics: {url}\n")
         start, start_cpu = time.perf_counter(), time.process_time()
         load.start()
         try:
@@ -82,8 +86,7 @@ def _train(tasks: Sequence[Task], say: Say) -> tuple[list[Classifier], dict[str,
     classifiers: list[Classifier] = []
     for task in tasks:
         trained = train(task, embeddings)
-        took = ", ".join(f"{each.model} {each.train_seconds:.1f} s" for each in trained)
-        say(f"trained on {len(task.train.texts)} {task.title}: {took}")
+        say(f"trained {len(trained)} classifiers on {len(task.train.texts)} {task.title}")
         for each in trained:
             each.classify(task.train.texts[0])
         classifiers += trained

@@ -76,9 +76,9 @@ def _meaning(meters: Sequence[MeterInfo]) -> tuple[str, ...]:
         return ("No meter: nothing is known about the joules.",)
     return (
         *(_source(meter) for meter in meters),
-        "A request's joules are its share of what the meters counted while it ran: its own work and its part of the "
-        "power that the machine draws anyway. Not in it: training, the time between requests (idle), the network. "
-        "± holds about 95 %: the spread of requests and the uncertainty of dividing; the meter's own error is extra.",
+        "A request's joules are its own work and its part of the power that the machine draws anyway, while it ran. "
+        "Not in them: training, the pauses between requests (idle), the network. ± holds about 95 %; it covers the "
+        "spread of requests and the dividing, not the meter.",
     )
 
 
@@ -86,12 +86,11 @@ def _source(meter: MeterInfo) -> str:
     low, high = meter.gain
     if meter.quality == "estimated":
         return (
-            f"Joules are ESTIMATED ({meter.name}: {meter.source}): the true ones lie between x{low:g} and x{high:g} of "
-            "the figures. That factor is common to all rows, so it hardly changes which costs how many times more."
+            f"All joules are ESTIMATED ({meter.name}: {meter.source}). The true ones lie between x{low:g} and "
+            f"x{high:g} of these; the factor is common to all rows, so it hardly changes how many times more one costs."
         )
-    kind = "measured" if meter.quality == "measured" else "measured and scaled by this process's share of CPU time"
     return (
-        f"Joules are {kind} ({meter.name}: {meter.source}); the sensor's own error is a factor x{low:g} to x{high:g}."
+        f"Joules are measured ({meter.name}: {meter.source}). The sensor's own error is a factor x{low:g} to x{high:g}."
     )
 
 

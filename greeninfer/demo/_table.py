@@ -31,14 +31,14 @@ _BOOKS_HEAD = ("where the joules went", "joules", "share")
 _STATES = (
     ("attributed", "attributed to requests"),
     ("idle", "idle: no request ran"),
-    ("other", "other processes"),
+    ("other", "other: work outside requests"),
     ("unattributed", "unattributed"),
 )
 
 
 def plain_report(report: Report) -> str:
     """Return the whole report as aligned text, lines of about ``WIDTH`` columns."""
-    parts = [_plain_table(report), _plain_books(report.totals)]
+    parts = [_plain_table(report), _plain_books(report.totals) if report.totals.domains else _verdict(report.totals)]
     parts += [textwrap.fill(sentence, WIDTH) for sentence in _notes(report)]
     return "\n\n".join(parts)
 

@@ -28,9 +28,9 @@ class Joules:
     """One child of a counter of joules, with the books' integer beside its float.
 
     Were each line added to the float, it would lose what is below half a unit in its last place: from 16.8 MJ on,
-    every single nanojoule. So the integer is summed, and the counter moves by what it lacks. The counter is always
-    the float nearest to the books, or its neighbour, after any number of lines. A line below zero is held back
-    until later ones make it up: a counter cannot go back.
+    every single nanojoule. So the integer is summed, and the counter moves by what it lacks. After any number of
+    lines it is within two units in the last place of the books: half a unit each for the division, the difference
+    and the addition. A line below zero is held back until later ones make it up: a counter cannot go back.
     """
 
     __slots__ = ("_counter", "_nanojoules", "_shown")

@@ -1,19 +1,19 @@
 """Settlements to Prometheus metrics, natively through prometheus_client. The names and labels are the contract.
 
-Which figures agree. ``greeninfer_energy_joules_total`` follows the books: it grows with every tick and is the float
-nearest to their integer total, or its neighbour. ``greeninfer_request_energy_joules`` observes a request once, when it
-is settled. So, per ``name`` and ``model``, the sum of ``_sum`` over ``quality`` equals ``state="attributed"`` summed
-over ``domain`` and ``quality`` as soon as no span is open, within the rounding of prometheus_client's additions. Per
-``quality`` they agree only where all domains that the requests ran on have the same one, all the time. A request over
-a measured and an estimated domain is observed whole under the worse of the two, for its joules are no better than
-that, while the counter books each domain's joules under the domain's own quality. Without any meter a request has a
-duration and no energy: nothing is observed, which is not the same as 0 J.
+Which figures agree. ``greeninfer_energy_joules_total`` grows with every tick and follows the integers of the books to
+the last places of a float. ``greeninfer_request_energy_joules`` observes a request once, when it is settled. So, per
+``name`` and ``model``, the sum of ``_sum`` over ``quality`` equals ``state="attributed"`` summed over ``domain`` and
+``quality`` as soon as no span is open, within the rounding of prometheus_client's additions. Per ``quality`` they
+agree only where all domains that the requests ran on have the same one, all the time. A request over a measured and an
+estimated domain is observed whole under the worse of the two, for its joules are no better than that, while the
+counter books each domain's joules under the domain's own quality. Without any meter a request has a duration and no
+energy: nothing is observed, which is not the same as 0 J.
 
 Several processes (``PROMETHEUS_MULTIPROC_DIR``). Attributed joules, requests, tokens and overhead add up over workers,
 as they should, and requests in flight over live workers. Node-wide figures do not survive that addition: every worker
 sees the whole machine, so ``idle``, ``other`` and ``unattributed`` joules are there once per worker. Power is the most
-recent worker's. Exemplars are lost, and prometheus_client's Info does not work there, which is why the meter info is
-a gauge; it is 0 for what is not read any more, so join on ``greeninfer_meter_info == 1``.
+recent worker's. Exemplars are lost, and prometheus_client's Info does not work there, which is why the meter info is a
+gauge; it is 0 for what is not read any more, so join on ``greeninfer_meter_info == 1``.
 
 Gauges are set, not added: of two monitors on one registry the last one shows.
 """
@@ -63,7 +63,7 @@ class PrometheusExporter:
         self._power_instants: dict[str, float] = {}
         self._in_flight: set[str] = set()
         self._meters: tuple[MeterInfo, ...] = ()
-        self._info: set[Labels] = set()
+        self._info: list[Labels] = []
 
     def export(self, settlement: Settlement) -> None:
         """Add a settlement to the metrics."""
@@ -147,12 +147,12 @@ class PrometheusExporter:
         if meters == self._meters:
             return
         self._meters = meters
-        rows: set[Labels] = {
+        rows: list[Labels] = [
             (meter.name, domain.id, meter.quality, f"{meter.period_seconds:g}")
             for meter in meters
             for domain in meter.domains
-        }
-        for row in self._info - rows:
+        ]
+        for row in self._info:
             self._families.info[row].set(0)
         for row in rows:
             self._families.info[row].set(1)

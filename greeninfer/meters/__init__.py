@@ -14,6 +14,8 @@ from greeninfer.errors import MeterUnavailable, SettingsError
 from greeninfer.meters._contract import Meter
 from greeninfer.meters._power_models import parse_power_model
 from greeninfer.meters.estimate import open_estimate
+from greeninfer.meters.nvml import open_nvml
+from greeninfer.meters.pyrapl import open_pyrapl
 from greeninfer.meters.rapl import open_rapl
 from greeninfer.meters.simulated import open_simulated
 
@@ -26,6 +28,8 @@ Constructor = Callable[[Settings, Clock], Meter]
 
 METERS: Final[dict[str, Constructor]] = {
     "rapl": open_rapl,
+    "nvml": open_nvml,
+    "pyrapl": open_pyrapl,
     "estimate": open_estimate,
     "simulated": open_simulated,
 }

@@ -1,7 +1,7 @@
 """One hardware energy counter, unwrapped in line: each delta must be physically possible, or it is a fault.
 
 A counter of ``range`` joules that steps back has wrapped or was reset, and the number alone cannot tell which. The
-energy that the device can have used since the counter last moved can::
+energy that the device can have used can::
 
     bound = 1.5 * max_watts * seconds + quantum
 
@@ -10,13 +10,13 @@ energy that the device can have used since the counter last moved can::
   cumulative joules go on by the last known power times the seconds, as a guess that the fault "reset" announces.
 * Several do, or the counter stepped back while the bound exceeds a whole range, so that a reset looks like a wrap
   too: the gap was too long. The cumulative joules go on by the possible value nearest to last known power times
-  seconds, all of it a guess that the fault "gap" announces.
+  seconds, or by the latter where none is near, all of it a guess that the fault "gap" announces.
+
+The seconds are those since the last read; where they do not explain the step, those since the counter last *moved*: a
+counter that stuck for a while and then catches up tells the truth, and its big step is possible over that time.
 
 What stays undetected: a reset that leaves the value within ``bound`` of a wrap, or past its old value. Then at most
 ``bound`` joules are credited, never a whole range.
-
-Time runs from the moment when the counter last *moved*, not from the last read: a counter that stuck for seconds and
-then catches up tells the truth, and its big step is possible over those seconds.
 """
 
 from __future__ import annotations
@@ -37,42 +37,40 @@ class Counter:
     Args:
         range_joules: the modulus: one unit more than the largest value; None for a counter that never wraps.
         max_watts: the most power that the device can draw for a while; generous is safe, tight is not.
-        quantum_joules: the most that the counter may show at once, beyond power times time since it last moved:
-            max_watts times its update period, and its unit.
+        quantum_joules: the most that the counter may show at once, beyond power times time: max_watts times its
+            update period, and its unit.
 
     Raises:
-        ValueError: if an argument is not positive.
+        ValueError: if an argument is not positive and finite.
     """
 
     __slots__ = (
-        "_instant",
         "_joules",
         "_mark_instant",
         "_mark_joules",
         "_max_watts",
+        "_modulus",
+        "_moved",
         "_quantum_joules",
-        "_range_joules",
         "_raw_joules",
+        "_read",
         "_watts",
     )
 
     def __init__(self, range_joules: float | None, max_watts: float, quantum_joules: float) -> None:
-        for name, value in (
-            ("range_joules", range_joules),
-            ("max_watts", max_watts),
-            ("quantum_joules", quantum_joules),
+        if (
+            not all(0.0 < each < math.inf for each in (range_joules or 1.0, max_watts, quantum_joules))
+            or range_joules == 0
         ):
-            if value is not None and not value > 0.0:
-                raise ValueError(f"{name}={value!r} must be positive")
-        self._range_joules = range_joules
+            raise ValueError(f"{range_joules=}, {max_watts=}, {quantum_joules=} must be positive")
+        self._modulus = math.inf if range_joules is None else range_joules
         self._max_watts = max_watts
         self._quantum_joules = quantum_joules
         self._joules = 0.0
         self._raw_joules = -1.0
-        self._instant = 0.0
-        self._watts: float | None = None
+        self._read = self._moved = self._mark_instant = 0.0
         self._mark_joules = 0.0
-        self._mark_instant = 0.0
+        self._watts: float | None = None
 
     def advance(self, raw_joules: float, instant: float) -> tuple[float, str, float]:
         """Take what the counter says now and return (cumulative joules, fault, joules of them that are a guess).
@@ -86,52 +84,60 @@ class Counter:
         """
         if not 0.0 <= raw_joules < math.inf:
             raise ValueError(f"raw_joules={raw_joules!r} is not the value of a counter")
-        before = self._raw_joules
-        if raw_joules == before:
+        if self._raw_joules < 0.0:
+            self._raw_joules = raw_joules
+            self._read = self._moved = self._mark_instant = instant
             return self._joules, "", 0.0
-        if before < 0.0:
-            self._raw_joules, self._instant, self._mark_instant = raw_joules, instant, instant
+        read, self._read = self._read, instant
+        if raw_joules == self._raw_joules:
             return self._joules, "", 0.0
-        seconds = max(0.0, instant - self._instant)
-        self._raw_joules, self._instant = raw_joules, instant
-        delta = raw_joules - before
-        bound = _HEADROOM * self._max_watts * seconds + self._quantum_joules
-        modulus = self._range_joules
-        if modulus is None:
-            good = 0.0 <= delta <= bound
-            return self._go_on(delta) if good else self._book(self._expected(seconds), "reset")
-        if delta < 0.0:
-            if bound >= modulus:
-                return self._book(self._nearest(delta + modulus, seconds, bound, modulus), "gap")
-            delta += modulus
-        if delta > bound:
-            return self._book(self._expected(seconds), "reset")
-        if delta + modulus <= bound:
-            return self._book(self._nearest(delta, seconds, bound, modulus), "gap")
-        return self._go_on(delta)
-
-    def _go_on(self, joules: float) -> tuple[float, str, float]:
-        self._joules += joules
-        seconds = self._instant - self._mark_instant
-        if seconds >= _WINDOW_SECONDS:
-            self._watts = (self._joules - self._mark_joules) / seconds
-            self._mark_joules, self._mark_instant = self._joules, self._instant
-        return self._joules, "", 0.0
-
-    def _book(self, guess: float, fault: str) -> tuple[float, str, float]:
+        moved, self._moved = self._moved, instant
+        delta = raw_joules - self._raw_joules
+        self._raw_joules = raw_joules
+        least, fault = self._judge(delta, instant - read)
+        if fault and read != moved:
+            least, fault = self._judge(delta, instant - moved)
+        if not fault:
+            return self._go_on(least, instant)
+        expected = self._expected(moved, max(0.0, instant - moved))
+        guess = expected if fault == "reset" else self._nearest(least, expected, back=delta < 0.0)
+        guess = min(guess, self._bound(instant - moved))
         self._joules += guess
-        self._mark_joules, self._mark_instant = self._joules, self._instant
+        self._mark_joules, self._mark_instant = self._joules, instant
         return self._joules, fault, guess
 
-    def _expected(self, seconds: float) -> float:
+    def _bound(self, seconds: float) -> float:
+        return _HEADROOM * self._max_watts * max(0.0, seconds) + self._quantum_joules
+
+    def _judge(self, delta: float, seconds: float) -> tuple[float, str]:
+        """Return the least joules that explain a step of the counter, and why they cannot be trusted, or ""."""
+        bound = self._bound(seconds)
+        least = delta if delta >= 0.0 else delta + self._modulus
+        if least > bound:
+            return least, "reset"
+        if least + self._modulus <= bound or (delta < 0.0 and self._modulus <= bound):
+            return least, "gap"
+        return least, ""
+
+    def _go_on(self, joules: float, instant: float) -> tuple[float, str, float]:
+        self._joules += joules
+        seconds = instant - self._mark_instant
+        if seconds >= _WINDOW_SECONDS:
+            self._watts = (self._joules - self._mark_joules) / seconds
+            self._mark_joules, self._mark_instant = self._joules, instant
+        return self._joules, "", 0.0
+
+    def _expected(self, moved: float, seconds: float) -> float:
         """Return last known power times seconds; the power of a first window that is not full yet counts too."""
-        if self._watts is None:
-            known = self._instant - seconds - self._mark_instant
-            self._watts = (self._joules - self._mark_joules) / known if known > 0.0 else None
+        if self._watts is None and moved > self._mark_instant:
+            self._watts = (self._joules - self._mark_joules) / (moved - self._mark_instant)
         return min(self._watts or 0.0, self._max_watts) * seconds
 
-    def _nearest(self, first: float, seconds: float, bound: float, modulus: float) -> float:
-        """Return which of first, first + modulus, ... up to bound lies nearest to what is expected."""
-        wraps = max(0, round((self._expected(seconds) - first) / modulus))
-        possible = first + wraps * modulus
-        return possible if possible <= bound or not wraps else possible - modulus
+    def _nearest(self, least: float, expected: float, *, back: bool) -> float:
+        """Return which of least, least + modulus ... is nearest to what is expected.
+
+        After a step back a reset is possible too: if no wrap comes near, the expected joules are the better guess.
+        """
+        wraps = max(0, round((expected - least) / self._modulus))
+        nearest = least + wraps * self._modulus
+        return expected if back and nearest - expected > 0.5 * self._modulus else nearest

@@ -120,9 +120,8 @@ def recognise(processor: Processor) -> PowerModel | None:
 
 
 def parse_cpuinfo(text: str) -> Processor:
-    """Return the first processor of /proc/cpuinfo; fields that it does not have stay unknown."""
-    first = text.strip().split("\n\n")[0]
-    fields = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in first.splitlines())}
+    """Return the processor that /proc/cpuinfo describes, the last where cores differ; what it lacks stays unknown."""
+    fields = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in text.splitlines())}
     if "CPU implementer" in fields:
         return Processor(vendor=fields["CPU implementer"], model=_number(fields.get("CPU part", "")))
     return Processor(

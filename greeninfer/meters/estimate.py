@@ -14,10 +14,10 @@ Finer than the kernel's clock. /proc/stat counts in hundredths of a second and s
 time. So between two steps of /proc/stat the busy time goes on by our own, but never runs ahead of /proc/stat by
 more than ``lead``, one step for each core, which is how late the kernel's own books can be:
 
-    busy = max(busy before, stat, min(busy before + own, stat + lead))
+    busy = max(stat, min(busy before + own, stat + lead))
 
-Hence stat <= busy <= stat + lead for ever: it never goes back, never drifts, and own time that the kernel counts
-later is not counted twice.
+Hence stat <= busy <= stat + lead for ever, so it never drifts; stat and own never fall, so it never goes back; and own
+time that the kernel counts later is not counted twice.
 """
 
 from __future__ import annotations
@@ -122,13 +122,13 @@ class EstimateMeter:
         if self._closed:
             raise ValueError("read of a closed meter")
         instant, raw, own_now = self._sample()
-        own = max(0.0, own_now - self._own)
+        own = max(0.0, own_now - self._own)  # the clock of a process starts anew in a forked child
         lost = raw + self._offset < self._stat - self._lead
         if lost:
             # The counter restarted (lxcfs, a restored virtual machine). Our own part is all that is known.
             self._offset = self._busy + own - raw
         self._stat = max(self._stat, raw + self._offset)
-        self._busy = max(self._busy, self._stat, min(self._busy + own, self._stat + self._lead))
+        self._busy = max(self._stat, min(self._busy + own, self._stat + self._lead))
         self._own, self._instant = own_now, instant
         before, self._joules = self._joules, self._model_joules()
         if lost:
@@ -181,8 +181,8 @@ def open_cpu_time(settings: Settings) -> CpuTime:
         text = path.read_text(encoding="ascii", errors="replace")
     except FileNotFoundError:
         if not _is_here(settings):
-            remedy = "mount /proc of the machine there, or unset GREENINFER_PROC_ROOT"
-            raise MeterUnavailable(NAME, f"there is no {path}.", remedy) from None
+            reason = f"there is no {path}, though the settings say that /proc of the machine is there."
+            raise MeterUnavailable(NAME, reason, "unset GREENINFER_PROC_ROOT") from None
         return _open_psutil()
     except OSError as error:
         raise MeterUnavailable(NAME, f"{path} cannot be read: {error.strerror}.") from error
@@ -191,7 +191,7 @@ def open_cpu_time(settings: Settings) -> CpuTime:
     except ValueError as error:
         raise MeterUnavailable(NAME, f"{path} is not what Linux writes: {error}.") from error
     if not any(jiffies):
-        raise MeterUnavailable(NAME, f"{path} counts nothing, as in some sandboxes (gVisor).", "run outside of it")
+        raise MeterUnavailable(NAME, f"{path} counts nothing, as in some sandboxes (gVisor).")
     cores = len(re.findall(r"^cpu\d", text, re.MULTILINE))
     tick = 1 / os.sysconf("SC_CLK_TCK")
     return CpuTime(lambda: _stat_busy_seconds(path, tick), max(1, cores), tick, str(path))

@@ -26,6 +26,7 @@ that its integral is exact and does not depend on when the meter is read."""
 
 _BURST_SECONDS = 0.01
 _LATE_SECONDS = 0.005
+_ANY_JOULES = 1e18
 
 
 def open_simulated(settings: Settings, clock: Clock) -> SimulatedMeter:
@@ -232,7 +233,7 @@ class _Cell:
 
 def _guard(range_joules: float | None, max_watts: float | None, period_seconds: float) -> Counter:
     if max_watts is None and range_joules is None:
-        return Counter(None, 1000.0, math.inf)
+        return Counter(None, 1000.0, _ANY_JOULES)
     watts = 1000.0 if max_watts is None else max_watts
     return Counter(range_joules, watts, watts * max(period_seconds, _BURST_SECONDS))
 

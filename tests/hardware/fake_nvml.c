@@ -1,7 +1,8 @@
 // A libnvidia-ml.so.1 whose power is known, for the unchanged nvidia-ml-py. Built by fake_nvml.py beside it.
 //
-// All processes see the same counter: energy = power x CLOCK_MONOTONIC, so the truth needs no second clock.
-// Environment, read at each call:
+// All processes see the same counter: energy = power x CLOCK_MONOTONIC, so the truth needs no record of its own.
+// A process may stop time for itself with fake_nvml_set_clock(seconds); its wall clock is then 1.7e9 more.
+// Environment, read at each call, so a process may change it as it goes:
 //   FAKE_NVML_DEVICES=1            number of boards; 0 is allowed
 //   FAKE_NVML_POWER_W=300          watts, or a list by board "300,100" (the last one repeats)
 //   FAKE_NVML_SQUARE="50,400,0.2"  square wave in place of it: low, high, period in seconds
@@ -35,7 +36,10 @@ static int references = 0;
 int fake_nvml_references(void) { return references; }  // nvmlInit minus nvmlShutdown, for tests of balance
 
 static double clock_seconds(clockid_t id) { struct timespec t; clock_gettime(id, &t); return t.tv_sec + t.tv_nsec * 1e-9; }
-static double now(void) { return clock_seconds(CLOCK_MONOTONIC); }
+static double stopped = -1;
+void fake_nvml_set_clock(double seconds) { stopped = seconds; }
+static double now(void) { return stopped < 0 ? clock_seconds(CLOCK_MONOTONIC) : stopped; }
+static double unix_seconds(void) { return stopped < 0 ? clock_seconds(CLOCK_REALTIME) : 1.7e9 + stopped; }
 static double number(const char *name, double otherwise) { const char *s = getenv(name); return s && *s ? atof(s) : otherwise; }
 static int devices(void) { return (int)number("FAKE_NVML_DEVICES", 1); }
 static int index_of(D d) { return (int)((long)d - 1); }
@@ -43,7 +47,7 @@ static double floor_to(double t, const char *name) { double u = number(name, 0) 
 
 static void cost(void) {
   double us = number("FAKE_NVML_CALL_US", 0);
-  if (us > 0) { double end = now() + us * 1e-6; while (now() < end) {} }
+  if (us > 0 && stopped < 0) { double end = now() + us * 1e-6; while (now() < end) {} }
 }
 
 static int is_lost(int i) {
@@ -167,7 +171,7 @@ R nvmlDeviceGetFieldValues(D d, int n, F *f) {
   R r = check(d);
   if (r) return r;
   for (int i = 0; i < n; i++) {
-    f[i].stamp = (long long)(clock_seconds(CLOCK_REALTIME) * 1e6);
+    f[i].stamp = (long long)(unix_seconds() * 1e6);
     f[i].latency = 0;
     f[i].ret = NOSUP;
     if (f[i].field == 83) { f[i].type = TYPE_ULL; f[i].ret = nvmlDeviceGetTotalEnergyConsumption(d, &f[i].v.ull); }
@@ -183,7 +187,7 @@ R nvmlDeviceGetFieldValues(D d, int n, F *f) {
 R nvmlDeviceGetSamples(D d, int kind, u64 last, unsigned *type, unsigned *count, S *out) {
   R r = check(d);
   if (r) return r;
-  double step = number("FAKE_NVML_SAMPLES_MS", 0) / 1e3, offset = clock_seconds(CLOCK_REALTIME) - now();
+  double step = number("FAKE_NVML_SAMPLES_MS", 0) / 1e3, offset = unix_seconds() - now();
   if (kind != 0 || step <= 0 || number("FAKE_NVML_NO_POWER", 0)) return NOSUP;
   double newest = floor(now() / step);
   unsigned found = 0;

@@ -16,6 +16,10 @@ import pytest
 from greeninfer.meters._contract import Meter
 
 RIGS = {
+    "estimate": "test_estimate:contract_rig",
+    "nvml": "test_nvml:contract_rig",
+    "nvml, power polled": "test_nvml:polled_rig",
+    "nvml, power samples": "test_nvml:buffered_rig",
     "rapl": "test_rapl:contract_rig",
     "simulated": "test_simulated:contract_rig",
 }

@@ -1,109 +1,13 @@
-"""Accounts: whatever can run and be charged for it. A ``Span`` is one (`_span.py`); a ``Phase`` is a part of a span,
-and a ``Batch`` runs on behalf of several. The sampler thread alone writes credits.
-"""
+"""Parts of the work on spans that are accounted for by themselves: a phase of one, or a batch that serves several."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Protocol
 
-from greeninfer._records import Quality
-from greeninfer._running import Record, enter, leave
-
-if TYPE_CHECKING:
-    from greeninfer._span import Span
-
-Key = tuple[str, str]
-"""A route: (name, model)."""
-
-_WORST_LAST: Mapping[Quality, int] = {"measured": 0, "shared": 1, "estimated": 2}
-
-
-@dataclass(slots=True)
-class Entry:
-    """What one account got from one domain in one tick.
-
-    Args:
-        domain: id.
-        quality: of the joules.
-        gain: (low, high) of the meter.
-        nanojoules: the share.
-        static: joules of it that are a share of static power.
-        spread: one standard error, joules, which repeats from tick to tick of the same span.
-        variance: joules squared, independent from tick to tick.
-    """
-
-    domain: str
-    quality: Quality
-    gain: tuple[float, float]
-    nanojoules: int
-    static: float
-    spread: float
-    variance: float
-
-
-class Credit:
-    """Everything credited to one span so far, over all ticks and domains."""
-
-    __slots__ = ("gain", "missing", "nanojoules", "phases", "quality", "spread", "static", "variance")
-
-    def __init__(self) -> None:
-        self.nanojoules: dict[str, int] = {}
-        self.phases: dict[str, int] = {}
-        self.static = 0.0
-        self.spread = 0.0
-        self.variance = 0.0
-        self.quality: Quality = "measured"
-        self.gain = (1.0, 1.0)
-        self.missing = False
-
-    def add(self, entry: Entry) -> None:
-        """Add one entry; quality and gain are those of the worst part."""
-        self.nanojoules[entry.domain] = self.nanojoules.get(entry.domain, 0) + entry.nanojoules
-        self.static += entry.static
-        self.spread += entry.spread
-        self.variance += entry.variance
-        if _WORST_LAST[entry.quality] > _WORST_LAST[self.quality]:
-            self.quality = entry.quality
-        self.gain = min(self.gain[0], entry.gain[0]), max(self.gain[1], entry.gain[1])
-
-
-class Account(Protocol):
-    """What the timeline and the ledgers need to know of whatever ran."""
-
-    record: Record
-    key: Key
-    device: str
-    stepwise: bool
-    resume: Account | None
-    opened: float
-    closed: float | None
-    children: int
-    cpu_seconds: float
-
-    @property
-    def covers(self) -> Sequence[Account]:
-        """Return the accounts that are not innermost while this one is open."""
-        ...
-
-    def begun(self) -> None:
-        """Note in the sampler thread that the open edge was seen."""
-        ...
-
-    def ended(self) -> None:
-        """Note in the sampler thread that the close edge was seen."""
-        ...
-
-    def credit(self, entry: Entry, totals: dict[Key, int]) -> None:
-        """Take an entry; add its nanojoules to ``totals`` under the route that they are booked to."""
-        ...
-
-    def lack(self) -> None:
-        """Note that joules are missing from a tick in which this ran."""
-        ...
+from greeninfer._account import Account, Entry, Key, Record, SpanAccount
+from greeninfer._running import enter, leave
 
 
 class Phase:
@@ -115,7 +19,7 @@ class Phase:
     closed: float | None = None
     children = 0
 
-    def __init__(self, span: Span, name: str) -> None:
+    def __init__(self, span: SpanAccount, name: str) -> None:
         if not isinstance(name, str) or not name:
             raise ValueError(f"phase name {name!r} is not possible; allowed: a string that is not empty")
         self.name = name
@@ -180,7 +84,7 @@ class Batch:
     children = 0
     cpu_seconds = 0.0
 
-    def __init__(self, rows: Iterable[tuple[Span, float]], record: Record) -> None:
+    def __init__(self, rows: Iterable[tuple[SpanAccount, float]], record: Record) -> None:
         self.rows = tuple(rows)
         weights = [weight for _, weight in self.rows]
         wrong = [weight for weight in weights if not (math.isfinite(weight) and weight >= 0.0)]
