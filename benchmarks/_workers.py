@@ -211,7 +211,11 @@ def run_import(answer: Callable[[Any], None], module: str) -> None:
 
 
 def run_memory(answer: Callable[[Any], None], requests: str) -> None:
-    """Report the resident bytes after 50,000 requests and at the end, of twenty routes."""
+    """Report the resident bytes after 50,000 requests and at the end, of twenty routes.
+
+    Every 1,000 requests it waits until they are settled: a loop of requests that do nothing outruns any settling, and
+    what would grow then is the queue.
+    """
     import greeninfer
 
     routes = [greeninfer.measure(f"route-{number}", model="tiny")(work) for number in range(20)]
@@ -219,7 +223,9 @@ def run_memory(answer: Callable[[Any], None], requests: str) -> None:
     for stop in (50_000, total):
         for number in range(done, stop):
             routes[number % 20](number)
-        greeninfer.flush()
+            if number % 1000 == 0 and not greeninfer.flush(timeout=30.0):
+                raise SystemExit("1,000 requests were not settled within 30 s")
+        greeninfer.flush(timeout=30.0)
         answer({"requests": stop, "bytes": resident_bytes()})
         done = stop
 

@@ -235,7 +235,7 @@ def give_a_sensor() -> str:
     if trial.returncode != 0:
         last = (trial.stderr.strip().splitlines() or [f"exit {trial.returncode}"])[-1]
         return f"no RAPL here, and none could be made (needs root, unshare and gcc): {last}"
-    os.execvp("bash", ["bash", str(FAKE_HARDWARE), sys.executable, *sys.argv])
+    return os.execvp("bash", ["bash", str(FAKE_HARDWARE), sys.executable, *sys.argv])
 
 
 def peers_environment() -> str:

@@ -5,7 +5,7 @@ A ``Span`` is one (`_span.py`), so are a ``Phase`` and a ``Batch`` (`_parts.py`)
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -14,30 +14,22 @@ from greeninfer._records import Outcome, Quality
 Key = tuple[str, str]
 """A route: (name, model)."""
 
-_WORST_LAST: Mapping[Quality, int] = {"measured": 0, "shared": 1, "estimated": 2}
+_WORST_LAST: Sequence[Quality] = ("measured", "shared", "estimated")
 
 
-@dataclass(slots=True)
-class Entry:
-    """What one account got from one domain in one tick.
-
-    Args:
-        domain: id.
-        quality: of the joules.
-        gain: (low, high) of the meter.
-        nanojoules: the share.
-        static: joules of it that are a share of static power.
-        spread: one standard error, joules, which repeats from tick to tick of the same span.
-        variance: joules squared, independent from tick to tick.
-    """
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where joules come from in one tick: a domain, with the quality of its figure and the gain of its meter."""
 
     domain: str
     quality: Quality
     gain: tuple[float, float]
-    nanojoules: int
-    static: float
-    spread: float
-    variance: float
+
+
+Share = tuple[int, float, float, float]
+"""What one account got from a source: nanojoules; joules of them that are static power; one standard error in joules that
+repeats from tick to tick of a span; joules squared that are independent from tick to tick. A plain tuple, because the
+settling of every request makes some."""
 
 
 class Credit:
@@ -47,23 +39,26 @@ class Credit:
 
     def __init__(self) -> None:
         self.nanojoules: dict[str, int] = {}
-        self.phases: dict[str, int] = {}
+        self.phases: dict[str, int] | None = None
         self.static = 0.0
         self.spread = 0.0
         self.variance = 0.0
-        self.quality: Quality = "measured"
+        self.quality: Quality | None = None
         self.gain = (1.0, 1.0)
         self.missing = False
 
-    def add(self, entry: Entry) -> None:
-        """Add one entry; quality and gain are those of the worst part."""
-        self.nanojoules[entry.domain] = self.nanojoules.get(entry.domain, 0) + entry.nanojoules
-        self.static += entry.static
-        self.spread += entry.spread
-        self.variance += entry.variance
-        if _WORST_LAST[entry.quality] > _WORST_LAST[self.quality]:
-            self.quality = entry.quality
-        self.gain = min(self.gain[0], entry.gain[0]), max(self.gain[1], entry.gain[1])
+    def add(self, source: Source, share: Share) -> None:
+        """Add one share; quality and gain are those of the worst part."""
+        nanojoules, static, spread, variance = share
+        domain = source.domain
+        self.nanojoules[domain] = self.nanojoules.get(domain, 0) + nanojoules
+        self.static += static
+        self.spread += spread
+        self.variance += variance
+        if source.quality != self.quality:
+            self.quality = max(self.quality or source.quality, source.quality, key=_WORST_LAST.index)
+        if source.gain != self.gain:
+            self.gain = min(self.gain[0], source.gain[0]), max(self.gain[1], source.gain[1])
 
 
 class Account(Protocol):
@@ -92,8 +87,8 @@ class Account(Protocol):
         """Note in the sampler thread that the close edge was seen."""
         ...
 
-    def credit(self, entry: Entry, totals: dict[Key, int]) -> None:
-        """Take an entry; add its nanojoules to ``totals`` under the route that they are booked to."""
+    def credit(self, source: Source, share: Share, totals: dict[Key, int]) -> None:
+        """Take a share; add its nanojoules to ``totals`` under the route that they are booked to."""
         ...
 
     def lack(self) -> None:

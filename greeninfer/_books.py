@@ -141,13 +141,14 @@ class Books:
         until = min((track.ledger.settled_until for track in self._tracks), default=float("inf"))
         measurements: list[Measurement] = []
         waiting: list[Span] = []
-        now, unix = self._clock.now(), self._clock.unix()
+        now = self._clock.now()
+        offset = self._clock.unix() - now
         for span in self._closing:
             if span.held > 0 or (span.closed or 0.0) > until:
                 waiting.append(span)
                 continue
-            span.settled_at = now
-            measurements.append(span.measurement(unix - now))
+            span.settled_at, span.unix_seconds = now, span.opened + offset
+            measurements.append(span)
             parent = span.parent
             if parent is not None and parent.settled_at is None:
                 parent.nested += span.nanojoules + span.nested

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from greeninfer._account import Account, Entry, Key
+from greeninfer._account import Account, Key, Source
 from greeninfer._records import NANO, Delta, Interval, Line, Weights
 from greeninfer._timeline import Piece
 from greeninfer._virtual_clocks import Floats, static_seconds
@@ -164,11 +164,11 @@ class Ledger:
         part = dynamic / dynamic_joules if dynamic_joules > 0.0 else dynamic
         repeats = spread * dynamic * (1.0 - part) + known.sigma_idle_watts * activity.static
         variance = np.square(static_watts * activity.placement)
+        source = Source(domain, delta.quality, self._gain)
         totals: dict[Key, int] = {}
-        for account, *figures in zip(
-            activity.accounts, nanojoules, static.tolist(), repeats.tolist(), variance.tolist(), strict=False
-        ):
-            account.credit(Entry(domain, delta.quality, self._gain, *figures), totals)
+        shares_out = zip(nanojoules, static.tolist(), repeats.tolist(), variance.tolist(), strict=False)
+        for account, share in zip(activity.accounts, shares_out, strict=False):
+            account.credit(source, share, totals)
         lines = [Line("attributed", domain, delta.quality, got, *key) for key, got in totals.items()]
         lines.append(Line("idle", domain, delta.quality, nanojoules[count]))
         lines.append(Line("other", domain, delta.quality, nanojoules[count + 1]))

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from types import TracebackType
 
-from greeninfer._account import Account, Entry, Key, Record, SpanAccount
+from greeninfer._account import Account, Key, Record, Share, Source, SpanAccount
 from greeninfer._running import enter, leave
 
 
@@ -56,11 +56,12 @@ class Phase:
         """Let the span settle."""
         self.span.held -= 1
 
-    def credit(self, entry: Entry, totals: dict[Key, int]) -> None:
+    def credit(self, source: Source, share: Share, totals: dict[Key, int]) -> None:
         """Credit the span, and the phase within it."""
-        self.span.credit(entry, totals)
-        phases = self.span.tally().phases
-        phases[self.name] = phases.get(self.name, 0) + entry.nanojoules
+        self.span.credit(source, share, totals)
+        tally = self.span.tally()
+        tally.phases = tally.phases or {}
+        tally.phases[self.name] = tally.phases.get(self.name, 0) + share[0]
 
     def lack(self) -> None:
         """Note that joules are missing."""
@@ -94,7 +95,7 @@ class Batch:
                 "allowed: finite numbers from 0 up, at least one of them above 0"
             )
         total = math.fsum(weights)
-        self.shares = [weight / total for weight in weights]
+        self.parts = [weight / total for weight in weights]
         self.record = record
         self.key = self.rows[0][0].key
         self.device = "any" if any(span.device == "any" for span, _ in self.rows) else "cpu"
@@ -120,20 +121,16 @@ class Batch:
         for span, _ in self.rows:
             span.held -= 1
 
-    def credit(self, entry: Entry, totals: dict[Key, int]) -> None:
-        """Split an entry by weight; the last nanojoules go to the largest remainders."""
-        exact = [entry.nanojoules * share for share in self.shares]
-        whole = [math.floor(part) for part in exact]
-        short = entry.nanojoules - sum(whole)
+    def credit(self, source: Source, share: Share, totals: dict[Key, int]) -> None:
+        """Split a share by weight; the last nanojoules go to the largest remainders."""
+        nanojoules, static, spread, variance = share
+        exact = [nanojoules * part for part in self.parts]
+        whole = [math.floor(each) for each in exact]
         by_remainder = sorted(range(len(whole)), key=lambda row: whole[row] - exact[row])
-        for row in by_remainder[:short]:
+        for row in by_remainder[: nanojoules - sum(whole)]:
             whole[row] += 1
-        for (span, _), share, nanojoules in zip(self.rows, self.shares, whole, strict=True):
-            part = Entry(
-                entry.domain, entry.quality, entry.gain, nanojoules,
-                entry.static * share, entry.spread * share, entry.variance * share * share,
-            )  # fmt: skip
-            span.credit(part, totals)
+        for (span, _), part, got in zip(self.rows, self.parts, whole, strict=True):
+            span.credit(source, (got, static * part, spread * part, variance * part * part), totals)
 
     def lack(self) -> None:
         """Note that joules are missing."""

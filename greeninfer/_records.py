@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, Protocol
 
 Device = Literal["cpu", "gpu"]
 Quality = Literal["measured", "shared", "estimated"]
@@ -198,36 +198,70 @@ class Energy:
         return f"{self.joules:.4g} J ± {self.uncertainty_joules:.2g} ({', '.join(filter(None, words))})"
 
 
-@dataclass(frozen=True, slots=True)
-class Measurement:
-    """One span that is closed and settled.
+class Measurement(Protocol):
+    """One span that is closed and settled, as exporters see it.
 
-    Args:
-        name, model: its route; "" for a span without a model.
-        unix_seconds: when it opened, for people.
-        seconds: open to close.
-        cpu_seconds: its own CPU time.
-        outcome: ok, error or cancelled.
-        energy: final figures.
-        nanojoules: own joules as the books keep them; the histogram's ``_sum`` adds up these.
-        tokens: by kind: input, output, reasoning.
-        phases: own nanojoules by phase.
-        attributes: what the program attached; free for logs, never a metric label.
-        trace_id: of the sampled trace it belongs to, or "".
+    A settled ``Span`` is one as it stands: nothing is copied for each request.
     """
 
-    name: str
-    model: str
-    unix_seconds: float
-    seconds: float
-    cpu_seconds: float
-    outcome: Outcome
-    energy: Energy
-    nanojoules: int
-    tokens: Mapping[str, int]
-    phases: Mapping[str, int]
-    attributes: Mapping[str, object]
-    trace_id: str = ""
+    @property
+    def key(self) -> tuple[str, str]:
+        """Return its route: (name, model), model "" for a span without one."""
+        ...
+
+    @property
+    def unix_seconds(self) -> float:
+        """Return when it opened, for people."""
+        ...
+
+    @property
+    def seconds(self) -> float:
+        """Return how long it was open."""
+        ...
+
+    @property
+    def cpu_seconds(self) -> float:
+        """Return its own CPU time."""
+        ...
+
+    @property
+    def outcome(self) -> Outcome:
+        """Return ok, error or cancelled."""
+        ...
+
+    @property
+    def nanojoules(self) -> int:
+        """Return its own joules as the books keep them; the histogram's ``_sum`` adds up these."""
+        ...
+
+    @property
+    def quality(self) -> Quality | None:
+        """Return the worst quality of its joules, or None where no meter gave any."""
+        ...
+
+    @property
+    def tokens(self) -> Mapping[str, int]:
+        """Return tokens by kind: input, output, reasoning."""
+        ...
+
+    @property
+    def phases(self) -> Mapping[str, int]:
+        """Return own nanojoules by phase."""
+        ...
+
+    @property
+    def attributes(self) -> Mapping[str, object] | None:
+        """Return what the program attached; free for logs, never a metric label."""
+        ...
+
+    @property
+    def trace_id(self) -> str:
+        """Return the sampled trace that it belongs to, or ""."""
+        ...
+
+    def energy(self) -> Energy:
+        """Return its final figures."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from time import perf_counter
 from typing import Protocol
 
-from greeninfer._account import Account, Credit, Entry, Key, Record, SpanAccount
+from greeninfer._account import Account, Credit, Key, Record, Share, Source, SpanAccount
 from greeninfer._parts import Phase
-from greeninfer._records import NANO, Energy, Measurement, Outcome
+from greeninfer._records import NANO, Energy, Outcome, Quality
 
 
 class Settler(Protocol):
@@ -41,6 +41,7 @@ class Span:
     held = 0
     nested = 0
     settled_at: float | None = None
+    unix_seconds = 0.0
 
     def __init__(self, key: Key, record: Record, settler: Settler, device: str = "any", door: object = None) -> None:
         self.key = key
@@ -103,32 +104,9 @@ class Span:
             await asyncio.sleep(0.005)
         return self._energy()
 
-    def measurement(self, unix_offset: float) -> Measurement:
-        """Return the record of this span for exporters.
-
-        Args:
-            unix_offset: unix seconds minus monotonic seconds, now.
-        """
-        energy = self._energy()
-        return Measurement(
-            name=self.name,
-            model=self.model,
-            unix_seconds=self.opened + unix_offset,
-            seconds=energy.seconds,
-            cpu_seconds=self.cpu_seconds,
-            outcome=self.outcome,
-            energy=energy,
-            nanojoules=self.nanojoules,
-            tokens=self.token_counts or {},
-            phases=self.credits.phases if self.credits is not None else {},
-            attributes=self.attributes or {},
-            trace_id=self.trace_id,
-        )
-
     def _energy(self) -> Energy:
         credits, final = self.credits, self.settled_at is not None
-        end = self.closed if self.closed is not None else perf_counter()
-        seconds = max(0.0, end - self.opened) if self.opened else 0.0
+        seconds = self.seconds
         if credits is None:  # no meter gave anything while it ran
             return Energy(None, None, {}, None, None, None, (1.0, 1.0), None, seconds, not final, False)
         own = self.nanojoules
@@ -150,9 +128,30 @@ class Span:
         )
 
     @property
+    def seconds(self) -> float:
+        """Return how long it was open, or is by now."""
+        end = self.closed if self.closed is not None else perf_counter()
+        return max(0.0, end - self.opened) if self.opened else 0.0
+
+    @property
     def nanojoules(self) -> int:
         """Return its own joules as the books keep them."""
         return sum(self.credits.nanojoules.values()) if self.credits is not None else 0
+
+    @property
+    def quality(self) -> Quality | None:
+        """Return the worst quality of its joules so far, or None while no meter gave any."""
+        return self.credits.quality if self.credits is not None else None
+
+    @property
+    def tokens(self) -> Mapping[str, int]:
+        """Return tokens by kind: input, output, reasoning."""
+        return self.token_counts or {}
+
+    @property
+    def phases(self) -> Mapping[str, int]:
+        """Return own nanojoules by phase."""
+        return (self.credits.phases or {}) if self.credits is not None else {}
 
     @property
     def covers(self) -> Sequence[Account]:
@@ -165,10 +164,12 @@ class Span:
     def ended(self) -> None:
         """Do nothing."""
 
-    def credit(self, entry: Entry, totals: dict[Key, int]) -> None:
-        """Take an entry (sampler thread only)."""
-        self.tally().add(entry)
-        totals[self.key] = totals.get(self.key, 0) + entry.nanojoules
+    def credit(self, source: Source, share: Share, totals: dict[Key, int]) -> None:
+        """Take a share (sampler thread only)."""
+        if self.credits is None:
+            self.credits = Credit()
+        self.credits.add(source, share)
+        totals[self.key] = totals.get(self.key, 0) + share[0]
 
     def lack(self) -> None:
         """Note that joules are missing from a tick in which this ran (sampler thread only)."""

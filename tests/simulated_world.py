@@ -6,10 +6,10 @@ from collections import defaultdict, deque
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeVar
 
-from greeninfer._accounts import Account, Batch, Phase
+from greeninfer._account import Account, Edge
 from greeninfer._books import Books
+from greeninfer._parts import Batch, Phase
 from greeninfer._records import NANO, Domain, MeterInfo, Quality, Reading, Settlement, State
-from greeninfer._running import Edge
 from greeninfer._sampler import Meter
 from greeninfer._span import Span
 from greeninfer.errors import MeterError

@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from simulated_world import DRAM, PACKAGE, ManualClock, Program
 
-from greeninfer._accounts import Account, Batch
+from greeninfer._account import Account
 from greeninfer._ledger import Ledger, Row, whole_nanojoules
+from greeninfer._parts import Batch
 from greeninfer._records import NANO, Delta, Domain, Interval, Line, Quality, State, Weights
 from greeninfer._span import Span
 from greeninfer._timeline import Piece

@@ -51,12 +51,12 @@ def test_a_file_that_is_something_else_is_refused(tmp_path: Path, text: str) -> 
     with pytest.raises(ValueError):
         busy_seconds(tmp_path / "stat")
     with pytest.raises(ValueError):
-        CpuTime(str(tmp_path))
+        CpuTime(str(tmp_path), 0.0)
 
 
 def test_no_file_at_all_is_an_os_error(tmp_path: Path) -> None:
     with pytest.raises(OSError):
-        CpuTime(str(tmp_path / "nowhere"))
+        CpuTime(str(tmp_path / "nowhere"), 0.0)
 
 
 # Whole
@@ -69,35 +69,35 @@ def test_where_the_machine_is_ours_there_are_no_others() -> None:
 # CpuTime
 
 
-def test_the_first_look_knows_nothing_of_others(proc: Proc) -> None:
+def test_the_first_look_tells_only_of_the_time_since_the_start(proc: Proc) -> None:
     proc.busy(1000.0)
-    assert CpuTime(str(proc.root)).other(100.0, 0.02, 0.0) == 0.0
+    share = CpuTime(str(proc.root), 100.0)
+    assert share.other(100.02, 0.02, 0.0) == 0.0
+    proc.busy(1000.75)
+    assert share.other(100.5, 0.02, 0.25) == pytest.approx(0.02)
 
 
 def test_others_are_what_is_busy_and_not_in_spans(proc: Proc) -> None:
-    share = CpuTime(str(proc.root))
-    share.other(100.0, 0.02, 7.0)
+    share = CpuTime(str(proc.root), 100.0)
     proc.busy(2.5)  # 2.5 s in half a second: 5 cores; spans had 2 of them
-    assert share.other(100.5, 0.02, 8.0) == pytest.approx(3.0 * 0.02)
-    assert share.other(100.52, 0.5, 8.04) == pytest.approx(3.0 * 0.5)
+    assert share.other(100.5, 0.02, 1.0) == pytest.approx(3.0 * 0.02)
+    assert share.other(100.52, 0.5, 1.04) == pytest.approx(3.0 * 0.5)
 
 
 def test_all_ours_is_nobody_elses(proc: Proc) -> None:
-    share = CpuTime(str(proc.root))
-    share.other(100.0, 1.0, 0.0)
+    share = CpuTime(str(proc.root), 100.0)
     proc.busy(4.0)
     assert share.other(101.0, 1.0, 4.0) == pytest.approx(0.0, abs=1e-9)
 
 
 def test_hundredths_that_are_not_counted_yet_do_not_make_others_negative(proc: Proc) -> None:
-    share = CpuTime(str(proc.root))
-    share.other(100.0, 0.02, 0.0)
+    share = CpuTime(str(proc.root), 100.0)
     proc.busy(0.01)
     assert share.other(100.1, 0.02, 0.09) == 0.0
 
 
 def test_the_rate_is_that_of_the_last_second_or_so(proc: Proc) -> None:
-    share = CpuTime(str(proc.root))
+    share = CpuTime(str(proc.root), 100.0)
     busy = 0.0
     for tenth in range(100):  # ten seconds at 4 cores, then quiet
         share.other(100.0 + 0.1 * tenth, 0.1, 0.0)
@@ -111,8 +111,7 @@ def test_the_rate_is_that_of_the_last_second_or_so(proc: Proc) -> None:
 
 
 def test_it_does_not_look_at_every_tick(proc: Proc) -> None:
-    share = CpuTime(str(proc.root))
-    share.other(100.0, 0.02, 0.0)
+    share = CpuTime(str(proc.root), 100.0)
     proc.busy(1.0)
     rate = share.other(101.0, 1.0, 0.0)
     proc.busy(500.0)
@@ -122,8 +121,7 @@ def test_it_does_not_look_at_every_tick(proc: Proc) -> None:
 
 @pytest.mark.parametrize("text", [None, "", "cpu  what is this 1 2 3 4\n"])
 def test_what_cannot_be_read_later_leaves_the_last_rate_in_force(proc: Proc, text: str | None) -> None:
-    share = CpuTime(str(proc.root))
-    share.other(100.0, 0.02, 0.0)
+    share = CpuTime(str(proc.root), 100.0)
     proc.busy(2.0)
     assert share.other(101.0, 1.0, 0.0) == pytest.approx(2.0)
     if text is None:
@@ -138,7 +136,7 @@ def test_what_cannot_be_read_later_leaves_the_last_rate_in_force(proc: Proc, tex
 
 
 def test_never_readable_after_the_start_means_no_others(proc: Proc) -> None:
-    share = CpuTime(str(proc.root))
+    share = CpuTime(str(proc.root), 100.0)
     (proc.root / "stat").unlink()
     assert [share.other(100.0 + second, 1.0, 0.0) for second in range(3)] == [0.0, 0.0, 0.0]
 
@@ -153,7 +151,7 @@ def test_others_never_have_less_than_nothing(
 ) -> None:
     # Even where the machine's counts go back, as those of some virtual machines do, or two looks coincide.
     proc = Proc(tmp_path_factory.mktemp("proc"))
-    share = CpuTime(str(proc.root))
+    share = CpuTime(str(proc.root), 100.0)
     now, busy, ours = 100.0, 0.0, 0.0
     for seconds, worked, in_spans in schedule:
         now, busy, ours = now + seconds, max(0.0, busy + worked), ours + in_spans

@@ -14,8 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from simulated_world import ManualClock, Program
 
-from greeninfer._accounts import Account
-from greeninfer._running import Edge
+from greeninfer._account import Account, Edge
 from greeninfer._timeline import Cut, Timeline, linux_thread_cpu, system_thread_cpu, unknown_thread_cpu
 
 

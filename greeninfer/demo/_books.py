@@ -113,7 +113,7 @@ class _Route:
         self.requests += 1
         self.cpu_seconds += measurement.cpu_seconds
         self.latencies[math.floor(math.log(max(measurement.seconds, 1e-9)) / _BUCKET)] += 1
-        energy = measurement.energy
+        energy = measurement.energy()
         if energy.joules is None:
             return
         self.metered += 1
@@ -195,7 +195,7 @@ class Books:
             elif line.state == "unattributed":
                 self._reasons[line.reason] += line.nanojoules
         for measurement in settlement.measurements:
-            self._routes.setdefault((measurement.name, measurement.model), _Route()).add(measurement)
+            self._routes.setdefault(measurement.key, _Route()).add(measurement)
         for failure in settlement.failures:
             self._failures[failure.meter, failure.reason] += failure.count
 

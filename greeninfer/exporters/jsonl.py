@@ -110,11 +110,11 @@ def _append_to(path: Path) -> FileIO:
 
 
 def _record(measurement: Measurement) -> dict[str, object]:
-    energy = measurement.energy
+    energy = measurement.energy()
     return {
         "time": _time(measurement.unix_seconds),
-        "name": measurement.name,
-        "model": measurement.model,
+        "name": measurement.key[0],
+        "model": measurement.key[1],
         "outcome": measurement.outcome,
         "seconds": _known(measurement.seconds),
         "cpu_seconds": _known(measurement.cpu_seconds),
@@ -131,7 +131,7 @@ def _record(measurement: Measurement) -> dict[str, object]:
         "complete": energy.complete,
         "tokens": dict(measurement.tokens),
         "phases": {phase: nanojoules / NANO for phase, nanojoules in measurement.phases.items()},
-        "attributes": _plain(measurement.attributes),
+        "attributes": _plain(measurement.attributes or {}),
         "trace_id": measurement.trace_id or None,
     }
 

@@ -24,7 +24,7 @@ class _Tally:
     quality: Quality | None = None
 
     def add(self, measurement: Measurement) -> None:
-        energy = measurement.energy
+        energy = measurement.energy()
         self.requests += 1
         if energy.joules is None:
             return
@@ -68,7 +68,7 @@ class LogExporter:
                 self._failures.add(kind)
                 _log.warning("greeninfer.meter_failure meter=%s reason=%s count=%d", *kind, failure.count)
         for measurement in settlement.measurements:
-            self._tallies.setdefault((measurement.name, measurement.model), _Tally()).add(measurement)
+            self._tallies.setdefault(measurement.key, _Tally()).add(measurement)
         if self._last is None or settlement.instant - self._last >= self._every_seconds:
             self._summarise(settlement.instant)
 

@@ -100,17 +100,18 @@ class PrometheusExporter:
         tokens: defaultdict[tuple[str, str, str], int] = defaultdict(int)
         phases: defaultdict[tuple[str, str, str], int] = defaultdict(int)
         for each in measurements:
-            name, model, energy = each.name, each.model, each.energy
+            name, model = each.key
+            quality = each.quality
             exemplar = _exemplar(each.trace_id) if each.trace_id else None
             # What is known under the raw name is below the ceiling, so this look-up is all that most requests need.
             observe = seconds_of.known.get((name, model, each.outcome))
             if observe is None:
                 observe = seconds_of[*self._route(name, model), each.outcome]
             observe(each.seconds, exemplar)
-            if energy.joules is not None:
-                observe = joules_of.known.get((name, model, energy.quality or ""))
+            if quality is not None:
+                observe = joules_of.known.get((name, model, quality))
                 if observe is None:
-                    observe = joules_of[*self._route(name, model), energy.quality or ""]
+                    observe = joules_of[*self._route(name, model), quality]
                 observe(each.nanojoules / NANO, exemplar)
             for kind, count in each.tokens.items():
                 if count:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from settled import Settled
+
 from greeninfer._records import (
     NANO,
     Delta,
@@ -34,10 +36,10 @@ def request(
     quality: Quality = "measured",
 ) -> Measurement:
     energy = Energy(
-        joules, joules, {}, 0.0, joules, plus_minus, (1.0, 1.0), quality, seconds, False, joules is not None
+        joules, joules, {}, 0.0, joules, plus_minus, (1.0, 1.0), quality if joules is not None else None, seconds, False, joules is not None
     )
     nanojoules = 0 if joules is None else round(joules * NANO)
-    return Measurement(name, model, 0.0, seconds, seconds / 2, "ok", energy, nanojoules, {}, {}, {})
+    return Settled((name, model), energy, nanojoules, seconds=seconds, cpu_seconds=seconds / 2)
 
 
 def settlement(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from settled import Settled
+
 from greeninfer._records import (
     NANO,
     Domain,
@@ -83,18 +85,17 @@ def measurement(
         provisional=False,
         complete=complete,
     )
-    return Measurement(
-        name=name,
-        model=model,
+    return Settled(
+        key=(name, model),
         unix_seconds=unix_seconds,
         seconds=seconds,
         cpu_seconds=seconds / 2,
         outcome=outcome,
-        energy=energy,
+        figures=energy,
         nanojoules=nanojoules or 0,
         tokens=tokens or {},
         phases=phases or {},
-        attributes=attributes or {},
+        attributes=attributes,
         trace_id=trace_id,
     )
 
@@ -128,7 +129,7 @@ def settlement(
         instant=instant,
         unix_seconds=1_700_000_000.0 + instant,
         lines=tuple(each for each in records if isinstance(each, Line)),
-        measurements=tuple(each for each in records if isinstance(each, Measurement)),
+        measurements=tuple(each for each in records if isinstance(each, Settled)),
         failures=tuple(each for each in records if isinstance(each, Failure)),
         watts=watts or {},
         in_flight=in_flight or {},

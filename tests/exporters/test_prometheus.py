@@ -484,7 +484,7 @@ def test_several_workers_add_up(tmp_path: Path) -> None:
     (tmp_path / "tests_exporters").symlink_to(Path(__file__).parent)
     files = tmp_path / "files"
     files.mkdir()
-    environ = {"PROMETHEUS_MULTIPROC_DIR": str(files), "PYTHONPATH": f"{Path(__file__).parents[2]}:{tmp_path}"}
+    environ = {"PROMETHEUS_MULTIPROC_DIR": str(files), "PYTHONPATH": f"{Path(__file__).parents[2]}:{Path(__file__).parents[1]}:{tmp_path}"}
     for _ in range(2):
         command = [sys.executable, "-c", WORKER]
         done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False, timeout=60)

@@ -20,6 +20,7 @@ RIGS = {
     "nvml": "test_nvml:contract_rig",
     "nvml, power polled": "test_nvml:polled_rig",
     "nvml, power samples": "test_nvml:buffered_rig",
+    "pyrapl": "test_pyrapl:contract_rig",
     "rapl": "test_rapl:contract_rig",
     "simulated": "test_simulated:contract_rig",
 }
