@@ -43,6 +43,7 @@ while True:
         a @ a
     torch.cuda.synchronize(device)
 """
+REFUSAL = "refused to write: a fake driver library answered, nothing was measured"
 POWER_AVERAGE, POWER_INSTANT = 185, 186
 TOTAL_POWER_SAMPLES = 0
 
@@ -149,15 +150,6 @@ def poll(asks: list[Callable[[], float]], seconds: float) -> tuple[np.ndarray, n
     return np.array(instants).reshape(shape), np.array(values, dtype=float).reshape(shape)
 
 
-def buffered_period(nvml: Any, handle: Any) -> Period:
-    stamps = [each.timeStamp / 1e6 for each in nvml.nvmlDeviceGetSamples(handle, TOTAL_POWER_SAMPLES, 0)[1]]
-    return spread("buffered samples, by their stamps", np.array(stamps))
-
-
-def period(name: str, instants: np.ndarray, values: np.ndarray) -> Period:
-    return spread(name, instants[1:][np.diff(values) != 0])
-
-
 def spread(name: str, edges: np.ndarray) -> Period:
     gaps = np.diff(edges) * 1e3
     if len(gaps) < 3:
@@ -187,10 +179,11 @@ def probe_phase(nvml: Any, handle: Any, name: str, seconds: float, count: int) -
     for call in ("energy counter", "field POWER_INSTANT", "power usage"):
         if call in works:
             instants, values = poll([asks[call]], seconds)
-            periods.append(period(call, instants[:, 0], values[:, 0]))
+            periods.append(spread(call, instants[1:][np.diff(values, axis=0) != 0]))
     power_call = next((call for call in ("field POWER_INSTANT", "power usage") if call in works), "")
     if "buffered samples" in works:
-        periods.append(buffered_period(nvml, handle))
+        stamps = [each.timeStamp / 1e6 for each in nvml.nvmlDeviceGetSamples(handle, TOTAL_POWER_SAMPLES, 0)[1]]
+        periods.append(spread("buffered samples, by their stamps", np.array(stamps)))
     found = None
     if power_call and "energy counter" in works:
         found = agreement(*poll([asks["energy counter"], asks[power_call]], seconds), power_call)
@@ -218,37 +211,24 @@ def load(index: int) -> Iterator[str]:
 
 def probe(nvml: Any, index: int, seconds: float, count: int) -> Probe:
     handle = nvml.nvmlDeviceGetHandleByIndex(index)
-    driver = text(nvml.nvmlSystemGetDriverVersion())
+    driver = nvml.nvmlSystemGetDriverVersion()
     phases = [probe_phase(nvml, handle, "at rest", seconds, count)]
     with load(index) as why_not:
         if not why_not:
             phases.append(probe_phase(nvml, handle, "under load", seconds, count))
     return Probe(
-        text(nvml.nvmlDeviceGetName(handle)),
+        nvml.nvmlDeviceGetName(handle),
         driver,
-        text(nvml.nvmlSystemGetNVMLVersion()),
-        module_version(),
+        nvml.nvmlSystemGetNVMLVersion(),
+        metadata.version("nvidia-ml-py"),
         "fake" in driver.lower(),
         tuple(phases),
         why_not,
     )
 
 
-def module_version() -> str:
-    for name in ("nvidia-ml-py", "pynvml"):
-        try:
-            return f"{name} {metadata.version(name)}"
-        except metadata.PackageNotFoundError:
-            continue
-    return "pynvml of unknown version"
-
-
-def text(value: str | bytes) -> str:
-    return value.decode() if isinstance(value, bytes) else value
-
-
-def number(value: float | None, form: str = ".1f") -> str:
-    return "-" if value is None else format(value, form)
+def number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1f}"
 
 
 def page(found: Probe) -> str:
@@ -257,7 +237,7 @@ def page(found: Probe) -> str:
     if found.is_fake:
         lines += ["**A FAKE DRIVER LIBRARY ANSWERED: THESE FIGURES MEASURE NOTHING.**", ""]
     lines += [
-        f"Driver {found.driver}, NVML {found.nvml}, {found.module}, Python {platform.python_version()}, "
+        f"Driver {found.driver}, NVML {found.nvml}, nvidia-ml-py {found.module}, Python {platform.python_version()}, "
         f"{platform.system()} {platform.release()} {platform.machine()}.",
         "Made by `python benchmarks/gpu_probe.py --write`.",
     ]
@@ -288,7 +268,7 @@ def verdict(found: Agreement | None) -> str:
 def write(found: Probe, folder: Path) -> Path:
     """Write the page of a real board; ValueError for a fake one."""
     if found.is_fake:
-        raise ValueError("refused: a fake driver library answered, nothing was measured")
+        raise ValueError(REFUSAL)
     slug = re.sub(r"[^a-z0-9]+", "-", found.board.lower()).strip("-")
     path = folder / f"{slug}.md"
     path.write_text(page(found))
@@ -324,12 +304,11 @@ def main(arguments: list[str] | None = None) -> int:
     finally:
         pynvml.nvmlShutdown()
     print(page(found))
+    if options.write and found.is_fake:
+        print(REFUSAL)
+        return 1
     if options.write:
-        try:
-            print(f"written: {write(found, options.folder)}")
-        except ValueError as error:
-            print(error)
-            return 1
+        print(f"written: {write(found, options.folder)}")
     return 0
 
 

@@ -36,7 +36,17 @@ def request(
     quality: Quality = "measured",
 ) -> Measurement:
     energy = Energy(
-        joules, joules, {}, 0.0, joules, plus_minus, (1.0, 1.0), quality if joules is not None else None, seconds, False, joules is not None
+        joules,
+        joules,
+        {},
+        0.0,
+        joules,
+        plus_minus,
+        (1.0, 1.0),
+        quality if joules is not None else None,
+        seconds,
+        False,
+        joules is not None,
     )
     nanojoules = 0 if joules is None else round(joules * NANO)
     return Settled((name, model), energy, nanojoules, seconds=seconds, cpu_seconds=seconds / 2)

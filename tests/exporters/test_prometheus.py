@@ -161,7 +161,7 @@ def test_after_any_run_the_counters_are_the_books(run: list[Settlement]) -> None
         for each in tick.lines:
             books[each.state, each.name, each.model, each.domain, each.quality, each.reason] += each.nanojoules
         for each_measurement in tick.measurements:
-            key = (each_measurement.name, each_measurement.model, each_measurement.energy.quality)
+            key = (*each_measurement.key, each_measurement.quality)
             own[key] += each_measurement.nanojoules
         now = energy_counters(registry)
         assert all(now[labels] >= value for labels, value in before.items()), "a counter went back"

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+
 from hardware.fake_nvml import PROJECT, environment
 
 SCRIPT = PROJECT / "benchmarks" / "gpu_probe.py"
@@ -31,14 +32,14 @@ def test_on_a_fake_board_it_works_and_refuses_to_write(tmp_path: Path) -> None:
     done = run(tmp_path, UPDATE_MS=20, SAMPLES_MS=10, ENERGY_FACTOR=0.8)
     assert done.returncode == 1, done.stderr
     assert "THESE FIGURES MEASURE NOTHING" in done.stdout
-    assert "refused: a fake driver library" in done.stdout
+    assert "refused to write: a fake driver library" in done.stdout
     assert list(tmp_path.iterdir()) == []
-    ratio = re.search(r"ratio ([0-9.]+)", done.stdout)
+    ratio = re.search(r"ratio (\d\.\d+)", done.stdout)
     assert ratio
-    assert float(ratio[1]) == pytest.approx(0.8, abs=0.02)
+    assert float(ratio[1]) == pytest.approx(0.8, abs=0.1)
     period = re.search(r"\| energy counter \| \d+ \| ([0-9.]+) \|", done.stdout)
     assert period
-    assert float(period[1]) == pytest.approx(20.0, rel=0.3)
+    assert float(period[1]) == pytest.approx(20.0, rel=0.5)
     assert "| buffered samples, by their stamps | 120 | 10.0 |" in done.stdout
 
 
@@ -63,7 +64,7 @@ def script() -> ModuleType:
 
 def test_the_page_of_a_real_board_is_named_after_it(script: ModuleType, tmp_path: Path) -> None:
     phase = script.Phase("at rest", (script.Latency("energy counter", 41.0, 93.5),), (), None)
-    found = script.Probe("NVIDIA H100 80GB HBM3", "570.1", "12.570", "nvidia-ml-py 13", False, (phase,), "no torch")
+    found = script.Probe("NVIDIA H100 80GB HBM3", "570.1", "12.570", "13.0", False, (phase,), "no torch")
     path = script.write(found, tmp_path)
     assert path.name == "nvidia-h100-80gb-hbm3.md"
     page = path.read_text()
