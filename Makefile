@@ -11,7 +11,7 @@ DEMO_SECONDS ?=
 PYTEST ?=
 
 VENV_PYTHON := $(VENV)/bin/python
-PIP := $(VENV_PYTHON) -m pip install --quiet --disable-pip-version-check
+PIP := $(VENV_PYTHON) -m pip install --quiet --quiet --disable-pip-version-check
 
 # An interrupted step leaves no half-made target behind.
 .DELETE_ON_ERROR:

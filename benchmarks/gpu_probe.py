@@ -26,23 +26,7 @@ from typing import Any
 import numpy as np
 
 MEASURED = Path(__file__).parents[1] / "docs" / "measured"
-LOAD = """
-import sys, time
-try:
-    import torch
-except ImportError:
-    sys.exit("torch is not installed")
-if not torch.cuda.is_available():
-    sys.exit("torch sees no CUDA board")
-device = f"cuda:{sys.argv[1]}"
-a = torch.randn(8192, 8192, device=device, dtype=torch.bfloat16)
-torch.cuda.synchronize(device)
-print("ready", flush=True)
-while True:
-    for _ in range(20):
-        a @ a
-    torch.cuda.synchronize(device)
-"""
+LOAD = Path(__file__).with_name("gpu_load.py")
 REFUSAL = "refused to write: a fake driver library answered, nothing was measured"
 POWER_AVERAGE, POWER_INSTANT = 185, 186
 TOTAL_POWER_SAMPLES = 0
@@ -191,16 +175,15 @@ def probe_phase(nvml: Any, handle: Any, name: str, seconds: float, count: int) -
 
 
 @contextmanager
-def load(index: int) -> Iterator[str]:
+def load(index: int, settle: float) -> Iterator[str]:
     """Keep the board busy meanwhile; yield why not, or ""."""
-    process = subprocess.Popen(  # of this interpreter, with code from this file
-        [sys.executable, "-c", LOAD, str(index)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    command = [sys.executable, str(LOAD), str(index)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout is not None
     assert process.stderr is not None
     try:
         if process.stdout.readline().strip() == "ready":
-            time.sleep(2.0)  # until clocks and temperature have mostly settled, and a mean over 1 s has caught up
+            time.sleep(settle)  # clocks rise and fall, and a power that is a mean over 1 s has to catch up
             yield ""
         else:
             yield (process.stderr.read().strip().splitlines() or ["the load does not start"])[-1]
@@ -213,7 +196,7 @@ def probe(nvml: Any, index: int, seconds: float, count: int) -> Probe:
     handle = nvml.nvmlDeviceGetHandleByIndex(index)
     driver = nvml.nvmlSystemGetDriverVersion()
     phases = [probe_phase(nvml, handle, "at rest", seconds, count)]
-    with load(index) as why_not:
+    with load(index, min(2.0, seconds)) as why_not:
         if not why_not:
             phases.append(probe_phase(nvml, handle, "under load", seconds, count))
     return Probe(

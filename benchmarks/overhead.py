@@ -247,7 +247,7 @@ def peers_environment() -> str:
     if not (stamp.exists() and stamp.read_text(encoding="utf-8") == wanted):
         print(f"installing {', '.join(PEERS.values())} into {folder} ...", flush=True)
         subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
-        subprocess.run([str(python), "-m", "pip", "install", "--quiet", *PEERS.values()], check=True)
+        subprocess.run([str(python), "-m", "pip", "install", "--quiet", "--quiet", *PEERS.values()], check=True)
         stamp.write_text(wanted, encoding="utf-8")
     return str(python)
 

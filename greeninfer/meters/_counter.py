@@ -101,7 +101,7 @@ class Counter:
             return self._go_on(least, instant)
         expected = self._expected(moved, max(0.0, instant - moved))
         guess = expected if fault == "reset" else self._nearest(least, expected, back=delta < 0.0)
-        guess = min(guess, self._bound(instant - moved))
+        guess = min(guess, self._bound(instant - moved))  # a guess too must be physically possible
         self._joules += guess
         self._mark_joules, self._mark_instant = self._joules, instant
         return self._joules, fault, guess
@@ -131,7 +131,7 @@ class Counter:
         """Return last known power times seconds; the power of a first window that is not full yet counts too."""
         if self._watts is None and moved > self._mark_instant:
             self._watts = (self._joules - self._mark_joules) / (moved - self._mark_instant)
-        return min(self._watts or 0.0, self._max_watts) * seconds
+        return (self._watts or 0.0) * seconds
 
     def _nearest(self, least: float, expected: float, *, back: bool) -> float:
         """Return which of least, least + modulus ... is nearest to what is expected.

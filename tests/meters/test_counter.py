@@ -188,6 +188,26 @@ def test_a_step_back_that_a_reset_explains_as_well_as_a_wrap_is_a_guess():
     assert guess == pytest.approx(24_000.0 - 200_600.0 + RANGE)
 
 
+def test_a_guess_is_never_more_than_is_possible():
+    counter = Counter(RANGE, MAX_WATTS, QUANTUM)
+    before = 0.8 * RANGE
+    for second in range(11):
+        counter.advance(before - 5000.0 + 500.0 * second, float(second))
+    gap = 0.9 * RANGE / 500.0
+    # 0.38 or 1.38 ranges explain the step back, 500 W would be 0.9 ranges, and at most 1.35 ranges are possible.
+    _, fault, guess = counter.advance(before + (0.38 - 1.0) * RANGE, 10.0 + gap)
+    assert fault == "gap"
+    assert guess == pytest.approx(bound(gap))
+
+
+def test_power_learned_after_a_reset_owes_nothing_to_the_time_before():
+    counter = Counter(RANGE, MAX_WATTS, QUANTUM)
+    counter.advance(100_000.0, 0.0)
+    assert counter.advance(10.0, 10.0)[1:] == ("reset", 0.0)
+    counter.advance(90.0, 11.0)
+    assert counter.advance(0.0, 12.0)[1:] == ("reset", pytest.approx(80.0))
+
+
 @given(st.lists(st.tuples(st.floats(0.0, RANGE), st.floats(-1.0, 20_000.0)), min_size=1, max_size=50))
 def test_joules_never_fall_whatever_the_hardware_says(rounds: list[tuple[float, float]]):
     counter = Counter(RANGE, MAX_WATTS, QUANTUM)

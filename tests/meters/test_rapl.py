@@ -303,7 +303,7 @@ def test_powercap_without_rapl(tmp_path: Path, clock: HandClock):
 
 
 def test_only_the_mmio_double(tmp_path: Path, clock: HandClock):
-    build(tmp_path, {"intel-rapl-mmio/intel-rapl-mmio:0": ("package-0", 5)})
+    build(tmp_path, {"intel-rapl-mmio/intel-rapl-mmio:0": ("package-0", 5), "intel-rapl-mmio:0": ("package-0", 5)})
     assert "no intel-rapl zone" in refused(tmp_path, clock).reason
 
 

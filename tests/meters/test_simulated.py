@@ -54,6 +54,15 @@ def test_a_function_of_the_instant_is_integrated_exactly_whatever_the_reads(cloc
     assert joules(often) == pytest.approx(450.0, rel=1e-9)
 
 
+def test_a_function_sees_the_instants_of_the_clock(clock: HandClock) -> None:
+    meter = SimulatedMeter(lambda instant, cores: 100.0 * (instant - 1000.0), clock=clock)
+    meter.read()
+    clock.seconds = 1002.0
+    assert joules(meter) == pytest.approx(200.0, rel=1e-6)
+    clock.seconds = 1003.0
+    assert joules(meter) == pytest.approx(450.0, rel=1e-6)
+
+
 def test_power_follows_what_runs(clock: HandClock) -> None:
     ran = [0.0]
     meter = SimulatedMeter(lambda instant, cores: 20.0 + 10.0 * cores, clock=clock, running=lambda: ran[0])
@@ -110,6 +119,16 @@ def test_wraps_are_unwrapped(clock: HandClock) -> None:
         assert reading.fault == ""
         clock.seconds += 1.0
     assert joules(meter) == pytest.approx(10_000.0)
+
+
+def test_a_counter_with_a_range_shows_no_more_than_hardware_would(clock: HandClock) -> None:
+    meter = SimulatedMeter(0.0, clock=clock, range_joules=1000.0, max_watts=200.0)
+    meter.read()
+    clock.seconds += 1.0
+    meter.burn(1050.0)
+    # A burst of a whole range within a second is beyond max_watts, and invisible.
+    assert joules(meter) == pytest.approx(50.0)
+    assert meter.true_joules() == pytest.approx(1050.0)
 
 
 def test_a_reset_is_announced_with_a_guess(clock: HandClock) -> None:
