@@ -287,9 +287,7 @@ def main() -> int:
         results = processes.map(run, jobs)
         reached = [report(case, [next(results) for _ in range(asked.seeds)]) for case in chosen]
     missed = [f"{case.truth} truth, {case.load}" for case, good in zip(chosen, reached, strict=True) if not good]
-    print(
-        f"\n{time.perf_counter() - begun:.0f} s. All requests counted; all books closed to the nanojoule."
-    )
+    print(f"\n{time.perf_counter() - begun:.0f} s. All requests counted; all books closed to the nanojoule.")
     print("Targets not reached: " + ("; ".join(missed) or "none"))
     return 1 if asked.check and missed else 0
 

@@ -209,17 +209,23 @@ def report(truth: dict[str, float], totals: Totals, counted: float) -> bool:
         booked = totals.lines["attributed", route] / NANO
         error = 100.0 * (booked / truth[route] - 1.0)
         good &= abs(error) <= ROUTE_LIMIT
-        print(f"{route:<14}{totals.requests[route]:>9}{truth[route]:>11.2f}{booked:>11.2f}{error:>+9.2f}{ROUTE_LIMIT:>9.0f}")
+        print(
+            f"{route:<14}{totals.requests[route]:>9}{truth[route]:>11.2f}{booked:>11.2f}{error:>+9.2f}{ROUTE_LIMIT:>9.0f}"
+        )
     for line in ("idle", "other"):
         booked = totals.lines[line, ""] / NANO
-        print(f"{line:<14}{'':>9}{truth[line]:>11.2f}{booked:>11.2f}{100.0 * (booked / truth[line] - 1.0):>+9.2f}{'-':>9}")
+        print(
+            f"{line:<14}{'':>9}{truth[line]:>11.2f}{booked:>11.2f}{100.0 * (booked / truth[line] - 1.0):>+9.2f}{'-':>9}"
+        )
     lost = sum(joules for (state, _), joules in totals.lines.items() if state == "unattributed") / NANO
     booked = sum(totals.lines.values()) / NANO
     before_first_read = counted - totals.metered / NANO
     gap = 100.0 * abs(booked / (totals.metered / NANO) - 1.0)
     good &= gap <= BOOKS_LIMIT
     print(f"{'unattributed':<14}{'':>9}{0.0:>11.2f}{lost:>11.2f}")
-    print(f"books: {booked:.6f} J in four lines, {totals.metered / NANO:.6f} J read from the counter, {gap:.6f} % apart")
+    print(
+        f"books: {booked:.6f} J in four lines, {totals.metered / NANO:.6f} J read from the counter, {gap:.6f} % apart"
+    )
     print(f"       ({before_first_read:.2f} J were counted before the first or after the last reading)")
     return good
 
@@ -232,7 +238,9 @@ def main() -> int:
     if not Path("/proc/self/schedstat").exists():
         print("not run: this kernel does not show run times in /proc/PID/schedstat")
         return 0
-    print(f"{os.cpu_count()} cores, {len(ROUTES)} routes, 5 worker threads, {arguments.seconds:.0f} s; idle power not given")
+    print(
+        f"{os.cpu_count()} cores, {len(ROUTES)} routes, 5 worker threads, {arguments.seconds:.0f} s; idle power not given"
+    )
     good = report(*run(arguments.seconds))
     print("limits kept" if good else "LIMIT NOT KEPT")
     return 0 if good or not arguments.check else 1

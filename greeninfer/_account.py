@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from greeninfer._records import Outcome, Quality
+from greeninfer._energy import Outcome, Quality
 
 Key = tuple[str, str]
 """A route: (name, model)."""

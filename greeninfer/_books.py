@@ -16,8 +16,9 @@ from time import thread_time
 from greeninfer._account import Edge
 from greeninfer._calibration import Calibration
 from greeninfer._clock import Clock
+from greeninfer._energy import Measurement
 from greeninfer._ledger import Ledger
-from greeninfer._records import NANO, Interval, Line, Measurement, MeterInfo, Settlement
+from greeninfer._records import NANO, Interval, Line, MeterInfo, Settlement
 from greeninfer._sampler import Meter, Sampler
 from greeninfer._share import Share
 from greeninfer._span import Span

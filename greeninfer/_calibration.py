@@ -59,6 +59,7 @@ class Calibration:
         self._row_seconds = row_seconds
         self._known_idle_watts = idle_watts
         self._columns: dict[Key, int] = {}
+        self._ran: dict[Key, float] = {}  # running seconds by route, faded
         self._gram = np.zeros((_FIXED, _FIXED))
         self._sums = {domain: _Sums(np.zeros(_FIXED)) for domain in domains}
         self._pending: Row | None = None
@@ -73,9 +74,9 @@ class Calibration:
         merged = _merge(self._pending, row)
         if merged.seconds < self._row_seconds:
             self._pending = merged
-            if not self.weights:
-                self._note_lowest(merged)
-                self.weights = {domain: self._fallback(domain) for domain in self._sums}
+            if self._rows == 0:
+                # Not kept: a short tick may show any power. It is better than nothing for the very first ticks.
+                self.weights = {name: Weights(idle_watts=got / merged.seconds) for name, got in merged.joules.items()}
             return self.weights
         self._pending = None
         self._take(merged)
@@ -86,7 +87,7 @@ class Calibration:
         """Fade what is known and add a row."""
         self._note_lowest(row)
         sample = self._sample(row)
-        fade = math.exp(-row.seconds / _FORGETTING_SECONDS)
+        fade = self._fade(row)
         self._gram = self._gram * fade + np.outer(sample, sample) / row.seconds
         self._weight = self._weight * fade + 1.0
         self._rows += 1
@@ -106,18 +107,44 @@ class Calibration:
             sums.lowest_watts = min(sums.lowest_watts, row.joules[domain] / row.seconds)
 
     def _sample(self, row: Row) -> Floats:
-        """Return a row's columns; a route that is new gets a column while there are any left."""
-        for key in row.ran:
-            if key not in self._columns and len(self._columns) < OWN_WEIGHTS:
+        """Return a row's columns."""
+        self._ran = {key: ran for key, faded in self._ran.items() if (ran := faded * self._fade(row)) > 1e-6}
+        columns = [(self._column(key, ran), ran) for key, ran in row.ran.items()]
+        sample = np.zeros(_FIXED + len(self._columns))
+        sample[_OTHER], sample[_IDLE], sample[_ACTIVE] = row.other, row.seconds, row.active
+        for column, ran in columns:
+            sample[column] += ran
+        return sample
+
+    def _column(self, key: Key, ran: float) -> int:
+        """Return a route's column: its own if it is among the busiest, else the shared one."""
+        self._ran[key] = self._ran.get(key, 0.0) + ran
+        if key not in self._columns:
+            if len(self._columns) < OWN_WEIGHTS:
                 self._columns[key] = _FIXED + len(self._columns)
                 self._gram = np.pad(self._gram, (0, 1))
                 for sums in self._sums.values():
                     sums.products = np.append(sums.products, 0.0)
-        sample = np.zeros(_FIXED + len(self._columns))
-        sample[_OTHER], sample[_IDLE], sample[_ACTIVE] = row.other, row.seconds, row.active
-        for key, ran in row.ran.items():
-            sample[self._columns.get(key, _SHARED)] += ran
-        return sample
+            else:
+                least = min(self._columns, key=lambda other: self._ran.get(other, 0.0))
+                if self._ran[key] <= 2.0 * self._ran.get(least, 0.0):
+                    return _SHARED
+                self._columns[key] = self._share_column(self._columns.pop(least))
+        return self._columns[key]
+
+    def _share_column(self, column: int) -> int:
+        """Merge a route's column into the shared one, as if it had never had its own; return the free column."""
+        self._gram[_SHARED] += self._gram[column]
+        self._gram[:, _SHARED] += self._gram[:, column]
+        self._gram[column] = 0.0
+        self._gram[:, column] = 0.0
+        for sums in self._sums.values():
+            sums.products[_SHARED] += sums.products[column]
+            sums.products[column] = 0.0
+        return column
+
+    def _fade(self, row: Row) -> float:
+        return math.exp(-row.seconds / _FORGETTING_SECONDS)
 
     def _coefficients(self, weights: Weights, count: int) -> Floats:
         values = np.zeros(count)

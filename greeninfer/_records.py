@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal
+
+from greeninfer._energy import Measurement, Quality
 
 Device = Literal["cpu", "gpu"]
-Quality = Literal["measured", "shared", "estimated"]
 State = Literal["attributed", "idle", "other", "unattributed"]
-Outcome = Literal["ok", "error", "cancelled"]
 
 NANO = 1_000_000_000
 """Nanojoules in a joule: totals are integers of these, so that the books close to the last unit."""
@@ -147,121 +147,6 @@ class Weights:
     sigma: float = 0.0
     sigma_idle_watts: float = 0.0
     learned: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Energy:
-    """The joules of one span.
-
-    A figure that is not known is None, never 0.
-
-    Args:
-        joules: the span's own, without its child spans.
-        total_joules: own and child spans together.
-        by_domain: own joules by domain id.
-        static_joules: share of idle and activation power while it ran.
-        dynamic_joules: what its own running added; both add up to ``joules``.
-        uncertainty_joules: half width of the interval that holds about 95 % of requests' true joules, as far
-            as dividing the meter's joules goes (three standard errors, attribution.md 9).
-        gain: (low, high) of the meter, common to all requests; ``interval_joules`` puts both together.
-        quality: measured, shared or estimated: the worst of the parts.
-        seconds: from open to close, or to now while it is open.
-        provisional: the span is open, or its last tick is not settled yet.
-        complete: False where a sensor was lost during the span, so that joules are missing.
-    """
-
-    joules: float | None
-    total_joules: float | None
-    by_domain: Mapping[str, float]
-    static_joules: float | None
-    dynamic_joules: float | None
-    uncertainty_joules: float | None
-    gain: tuple[float, float]
-    quality: Quality | None
-    seconds: float
-    provisional: bool
-    complete: bool
-
-    @property
-    def interval_joules(self) -> tuple[float, float] | None:
-        """Return (low, high) joules: the uncertainty of dividing and the gain of the meter together."""
-        if self.joules is None or self.uncertainty_joules is None:
-            return None
-        low, high = self.gain
-        return max(0.0, (self.joules - self.uncertainty_joules) * low), (self.joules + self.uncertainty_joules) * high
-
-    def __str__(self) -> str:
-        """Return the figure as a person reads it, its quality always beside it."""
-        if self.joules is None:
-            return "no joules (no meter)"
-        words = [self.quality or "", "provisional" if self.provisional else "", "" if self.complete else "partial"]
-        return f"{self.joules:.4g} J ± {self.uncertainty_joules:.2g} ({', '.join(filter(None, words))})"
-
-
-class Measurement(Protocol):
-    """One span that is closed and settled, as exporters see it.
-
-    A settled ``Span`` is one as it stands: nothing is copied for each request.
-    """
-
-    @property
-    def key(self) -> tuple[str, str]:
-        """Return its route: (name, model), model "" for a span without one."""
-        ...
-
-    @property
-    def unix_seconds(self) -> float:
-        """Return when it opened, for people."""
-        ...
-
-    @property
-    def seconds(self) -> float:
-        """Return how long it was open."""
-        ...
-
-    @property
-    def cpu_seconds(self) -> float:
-        """Return its own CPU time."""
-        ...
-
-    @property
-    def outcome(self) -> Outcome:
-        """Return ok, error or cancelled."""
-        ...
-
-    @property
-    def nanojoules(self) -> int:
-        """Return its own joules as the books keep them; the histogram's ``_sum`` adds up these."""
-        ...
-
-    @property
-    def quality(self) -> Quality | None:
-        """Return the worst quality of its joules, or None where no meter gave any."""
-        ...
-
-    @property
-    def tokens(self) -> Mapping[str, int]:
-        """Return tokens by kind: input, output, reasoning."""
-        ...
-
-    @property
-    def phases(self) -> Mapping[str, int]:
-        """Return own nanojoules by phase."""
-        ...
-
-    @property
-    def attributes(self) -> Mapping[str, object] | None:
-        """Return what the program attached; free for logs, never a metric label."""
-        ...
-
-    @property
-    def trace_id(self) -> str:
-        """Return the sampled trace that it belongs to, or ""."""
-        ...
-
-    def energy(self) -> Energy:
-        """Return its final figures."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

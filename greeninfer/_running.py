@@ -12,7 +12,7 @@ from contextvars import ContextVar
 from time import perf_counter, thread_time
 
 from greeninfer._account import Account, SpanAccount
-from greeninfer._records import Outcome
+from greeninfer._energy import Outcome
 
 current: ContextVar[SpanAccount | None] = ContextVar("greeninfer_span", default=None)
 """The innermost open span of this context."""

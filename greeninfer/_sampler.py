@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from greeninfer._clock import Clock
-from greeninfer._records import NANO, Delta, Failure, Interval, MeterInfo, Quality, Reading
+from greeninfer._energy import Quality
+from greeninfer._records import NANO, Delta, Failure, Interval, MeterInfo, Reading
 from greeninfer.errors import MeterError
 
 _log = logging.getLogger("greeninfer")

@@ -8,8 +8,9 @@ from time import perf_counter
 from typing import Protocol
 
 from greeninfer._account import Account, Credit, Key, Record, Share, Source, SpanAccount
+from greeninfer._energy import Energy, Outcome, Quality
 from greeninfer._parts import Phase
-from greeninfer._records import NANO, Energy, Outcome, Quality
+from greeninfer._records import NANO
 
 
 class Settler(Protocol):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from greeninfer._records import Energy, Outcome, Quality
+from greeninfer._energy import Energy, Outcome, Quality
 
 
 @dataclass(frozen=True, slots=True)

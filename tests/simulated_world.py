@@ -8,8 +8,9 @@ from typing import TypeVar
 
 from greeninfer._account import Account, Edge
 from greeninfer._books import Books
+from greeninfer._energy import Quality
 from greeninfer._parts import Batch, Phase
-from greeninfer._records import NANO, Domain, MeterInfo, Quality, Reading, Settlement, State
+from greeninfer._records import NANO, Domain, MeterInfo, Reading, Settlement, State
 from greeninfer._sampler import Meter
 from greeninfer._span import Span
 from greeninfer.errors import MeterError

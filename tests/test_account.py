@@ -5,14 +5,12 @@ from __future__ import annotations
 import pytest
 
 from greeninfer._account import Credit, Source
-from greeninfer._records import Quality
+from greeninfer._energy import Quality
 
 PACKAGE = "rapl/0/package"
 
 
-def source(
-    domain: str = PACKAGE, quality: Quality = "measured", gain: tuple[float, float] = (1.0, 1.0)
-) -> Source:
+def source(domain: str = PACKAGE, quality: Quality = "measured", gain: tuple[float, float] = (1.0, 1.0)) -> Source:
     return Source(domain, quality, gain)
 
 

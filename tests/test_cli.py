@@ -17,7 +17,8 @@ import pytest
 from greeninfer import cli
 from greeninfer._clock import Clock, SystemClock
 from greeninfer._doctor import Report, check_suspend, check_threads, examine, render
-from greeninfer._records import Domain, MeterInfo, Quality, Reading
+from greeninfer._energy import Quality
+from greeninfer._records import Domain, MeterInfo, Reading
 from greeninfer._settings import Settings
 from greeninfer.errors import MeterError, MeterUnavailable
 from greeninfer.meters import METERS, Constructor

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from simulated_world import DRAM, PACKAGE, ManualClock, Program
 
 from greeninfer._account import Account
+from greeninfer._energy import Quality
 from greeninfer._ledger import Ledger, Row, whole_nanojoules
 from greeninfer._parts import Batch
-from greeninfer._records import NANO, Delta, Domain, Interval, Line, Quality, State, Weights
+from greeninfer._records import NANO, Delta, Domain, Interval, Line, State, Weights
 from greeninfer._span import Span
 from greeninfer._timeline import Piece
 
@@ -22,9 +23,7 @@ few = settings(max_examples=40, deadline=None)
 
 
 def interval(start: float, end: float, *joules: float, domains: Sequence[Domain] = (PACKAGE, DRAM)) -> Interval:
-    deltas = tuple(
-        Delta(domain, round(used * NANO), "measured") for domain, used in zip(domains, joules, strict=False)
-    )
+    deltas = tuple(Delta(domain, round(used * NANO), "measured") for domain, used in zip(domains, joules, strict=False))
     return Interval("scripted", start, end, deltas)
 
 
@@ -393,7 +392,9 @@ ledger_weights = st.builds(
 
 @few
 @given(
-    st.lists(piece, max_size=25), ledger_weights, st.lists(st.floats(0.0, 1e4), min_size=3, max_size=3),
+    st.lists(piece, max_size=25),
+    ledger_weights,
+    st.lists(st.floats(0.0, 1e4), min_size=3, max_size=3),
     st.one_of(st.just(0.0), st.floats(1e-6, 5.0)),
 )
 def test_whatever_the_weights_every_nanojoule_is_in_one_line(
@@ -401,7 +402,12 @@ def test_whatever_the_weights_every_nanojoule_is_in_one_line(
 ) -> None:
     bench = Bench(weights)
     spans = [bench.span(route) for route, *_ in schedule]
-    bench.add(*((span, begin, begin + length, rho * length) for span, (_, begin, length, rho) in zip(spans, schedule, strict=True)))
+    bench.add(
+        *(
+            (span, begin, begin + length, rho * length)
+            for span, (_, begin, length, rho) in zip(spans, schedule, strict=True)
+        )
+    )
     for start, end, joules_used in zip((0.0, 0.02, 1.5), (0.02, 1.5, 6.0), used, strict=True):
         bench.settle(start, end, joules_used, other=other * (end - start))
         assert all(line.nanojoules >= 0 for line in bench.lines)

@@ -193,7 +193,12 @@ def test_losing_a_meter_is_logged_once_each_way(caplog: pytest.LogCaptureFixture
         world.tick(1.0)
         world.tick(1.0)
     events = [record.getMessage().split()[0] for record in caplog.records]
-    assert events == ["greeninfer.meter_failure", "greeninfer.meter_lost", "greeninfer.meter_failure", "greeninfer.meter_back"]
+    assert events == [
+        "greeninfer.meter_failure",
+        "greeninfer.meter_lost",
+        "greeninfer.meter_failure",
+        "greeninfer.meter_back",
+    ]
 
 
 # Counters that do not move
@@ -405,6 +410,4 @@ def test_intervals_follow_each_other_and_lose_no_joule(script: list[tuple[str, f
         delta.nanojoules for interval in world.intervals for delta in interval.deltas if delta.quality == "estimated"
     ]
     assert sum(estimated) == pytest.approx(guessed * NANO, abs=100.0)
-    assert all(
-        delta.fault for interval in world.intervals for delta in interval.deltas if delta.quality == "estimated"
-    )
+    assert all(delta.fault for interval in world.intervals for delta in interval.deltas if delta.quality == "estimated")

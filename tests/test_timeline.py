@@ -126,7 +126,9 @@ def test_two_threads_run_at_the_same_time() -> None:
     world = Watched()
     first, second = world.program.open("first", thread=1), world.program.open("second", thread=2)
     world.program.run(2.0, {1: 1.0, 2: 0.25})
-    assert sorted(world.cut().ran, key=lambda piece: piece[0].key) == near((first, 0.0, 2.0, 2.0), (second, 0.0, 2.0, 0.5))
+    assert sorted(world.cut().ran, key=lambda piece: piece[0].key) == near(
+        (first, 0.0, 2.0, 2.0), (second, 0.0, 2.0, 0.5)
+    )
 
 
 def test_an_edge_after_the_look_waits_for_the_next_one() -> None:
@@ -205,7 +207,9 @@ def test_a_span_closed_from_a_busy_thread_leaves_that_thread_alone() -> None:
 @settings(max_examples=40, deadline=None)
 @given(
     st.lists(
-        st.tuples(st.sampled_from("open close step phase wait run run cut".split()), st.integers(1, 3), st.floats(0.0, 1.0)),
+        st.tuples(
+            st.sampled_from("open close step phase wait run run cut".split()), st.integers(1, 3), st.floats(0.0, 1.0)
+        ),
         max_size=60,
     )
 )

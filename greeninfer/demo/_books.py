@@ -8,7 +8,8 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from greeninfer._records import NANO, Measurement, MeterInfo, Quality, Settlement
+from greeninfer._energy import Measurement, Quality
+from greeninfer._records import NANO, MeterInfo, Settlement
 
 # Largest lasting error of a route's mean joules that simulations with known truth showed once the weights were
 # learned. It does not shrink with more requests, so it is added to what does.

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from greeninfer._records import Quality
+from greeninfer._energy import Quality
 from greeninfer.demo._books import RouteTotals, Totals
 from greeninfer.demo._load import Route, Score
 from greeninfer.demo._texts import Task

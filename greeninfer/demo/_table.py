@@ -188,8 +188,9 @@ def exact_joules(nanojoules: int) -> str:
 
 
 def _notes(report: Report) -> list[str]:
+    refused = [] if report.totals.domains else [f"Not read: {reason}" for reason in report.refused]
     left_out = [f"Left out: {model} ({reason})." for model, reason in report.left_out.items()]
     failures = [
         f"Meter trouble: {meter} {reason}, {count} times." for (meter, reason), count in report.totals.failures.items()
     ]
-    return [*report.sentences, *left_out, *failures]
+    return [*report.sentences, *refused, *left_out, *failures]

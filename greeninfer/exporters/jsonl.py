@@ -30,7 +30,8 @@ from io import FileIO
 from pathlib import Path
 from typing import Final
 
-from greeninfer._records import NANO, Measurement, Settlement
+from greeninfer._energy import Measurement
+from greeninfer._records import NANO, Settlement
 from greeninfer.errors import SettingsError
 
 MAX_DEPTH: Final = 6

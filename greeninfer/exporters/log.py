@@ -6,7 +6,8 @@ import logging
 from dataclasses import dataclass
 from typing import Final
 
-from greeninfer._records import NANO, Measurement, Quality, Settlement
+from greeninfer._energy import Measurement, Quality
+from greeninfer._records import NANO, Settlement
 
 MAX_ROUTES: Final = 10
 """Routes named in one line, those with the most joules first; the rest is a number."""

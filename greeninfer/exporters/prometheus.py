@@ -27,7 +27,8 @@ from typing import Final
 
 from prometheus_client import REGISTRY, CollectorRegistry
 
-from greeninfer._records import NANO, Failure, Line, Measurement, MeterInfo, Settlement
+from greeninfer._energy import Measurement
+from greeninfer._records import NANO, Failure, Line, MeterInfo, Settlement
 from greeninfer.exporters._prometheus_metrics import Labels, families_of
 
 OVERFLOW: Final = "(overflow)"

@@ -12,7 +12,8 @@ import time
 from collections.abc import Callable, Sequence
 
 from greeninfer._clock import Clock
-from greeninfer._records import Domain, MeterInfo, Quality, Reading
+from greeninfer._energy import Quality
+from greeninfer._records import Domain, MeterInfo, Reading
 from greeninfer._settings import Settings
 from greeninfer.errors import MeterError
 from greeninfer.meters._counter import Counter

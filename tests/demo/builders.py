@@ -6,18 +6,8 @@ from collections.abc import Sequence
 
 from settled import Settled
 
-from greeninfer._records import (
-    NANO,
-    Delta,
-    Domain,
-    Energy,
-    Interval,
-    Line,
-    Measurement,
-    MeterInfo,
-    Quality,
-    Settlement,
-)
+from greeninfer._energy import Energy, Measurement, Quality
+from greeninfer._records import NANO, Delta, Domain, Interval, Line, MeterInfo, Settlement
 
 PACKAGE = Domain("rapl", 0, "package")
 DRAM = Domain("rapl", 0, "dram")

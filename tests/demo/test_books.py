@@ -48,6 +48,10 @@ def test_domains_do_not_make_up_for_each_other() -> None:
     assert not totals.closed
 
 
+def test_one_domain_that_closes_does_not_make_the_books_close() -> None:
+    assert not totals_of(settlement(lines=[idle(5), idle(6, DRAM)], deltas=[(PACKAGE, 5), (DRAM, 7)])).closed
+
+
 @pytest.mark.parametrize("part", [{"lines": [idle(5)]}, {"deltas": [(PACKAGE, 5)]}])
 def test_a_domain_on_one_side_only_does_not_close(part: dict[str, object]) -> None:
     assert not totals_of(settlement(**part)).closed  # type: ignore[arg-type]

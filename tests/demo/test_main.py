@@ -8,6 +8,7 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
@@ -138,3 +139,12 @@ def test_metrics_are_served_meanwhile_and_the_table_comes_at_the_end() -> None:
     assert 'greeninfer_request_energy_joules_count{model="tfidf-lr",name="bank-question"' in page
     assert "The books close to the last nanojoule." in out
     assert out.count("tfidf-lr") >= 2
+
+
+@pytest.mark.heavy
+def test_without_a_meter_it_shows_no_joules_and_exits_with_1(tmp_path: Path) -> None:
+    process = start(["--seconds", "1", "--port", "0"], GREENINFER_METERS="rapl", GREENINFER_POWERCAP_ROOT=str(tmp_path))
+    out, err = process.communicate(timeout=180)
+    assert process.returncode == 1, err
+    assert "No meter counted anything" in out and "Not read: rapl" in out
+    assert "wordllama-lr" in out and "0.000000000" not in out

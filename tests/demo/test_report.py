@@ -5,7 +5,7 @@ import json
 from greeninfer.demo._books import Books
 from greeninfer.demo._report import as_json
 
-from .test_table import report
+from .test_table import report, totals
 
 
 def test_json_holds_every_figure_under_its_unit() -> None:
@@ -44,3 +44,8 @@ def test_json_documents_its_keys() -> None:
     books, route = data["books"], data["routes"][0]  # type: ignore[index]
     for key in (*data, *books, *route):  # type: ignore[misc]
         assert key in as_json.__doc__, key
+
+
+def test_json_says_when_the_books_do_not_close() -> None:
+    books = json.loads(json.dumps(as_json(report(totals=totals(wrong=1)))))["books"]
+    assert (books["closed"], books["metered_nanojoules"] - books["sum_nanojoules"]) == (False, 1)

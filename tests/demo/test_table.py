@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from greeninfer._records import Failure, Settlement
 from greeninfer.demo._books import Books, Totals
 from greeninfer.demo._report import Report
 from greeninfer.demo._rows import Group, Row
@@ -91,9 +92,16 @@ def test_a_gap_of_one_nanojoule_is_said_aloud() -> None:
 
 
 def test_no_meter_shows_no_zeros() -> None:
-    text = plain_report(report(totals=Books().totals()))
+    text = plain_report(report(totals=Books().totals(), refused=["rapl: no powercap here."]))
     assert "No meter counted anything" in text
+    assert "Not read: rapl: no powercap here." in text
     assert "0.000000000" not in text
+
+
+def test_trouble_is_said() -> None:
+    books = Books()
+    books.export(Settlement(1.0, 0.0, failures=(Failure("rapl", "late", 3),)))
+    assert "Meter trouble: rapl late, 3 times." in plain_report(report(totals=books.totals()))
 
 
 def test_progress_line() -> None:

@@ -6,19 +6,8 @@ from collections.abc import Mapping
 
 from settled import Settled
 
-from greeninfer._records import (
-    NANO,
-    Domain,
-    Energy,
-    Failure,
-    Line,
-    Measurement,
-    MeterInfo,
-    Outcome,
-    Quality,
-    Settlement,
-    State,
-)
+from greeninfer._energy import Energy, Measurement, Outcome, Quality
+from greeninfer._records import NANO, Domain, Failure, Line, MeterInfo, Settlement, State
 
 PACKAGE = "rapl/0/package"
 DRAM = "rapl/0/dram"

@@ -196,7 +196,8 @@ def test_it_keeps_to_its_file_when_the_program_changes_directory(
     assert not list((tmp_path / "elsewhere").iterdir())
 
 
-def test_a_lost_directory_is_an_error_now_and_none_when_it_is_back(tmp_path: Path) -> None:
+@pytest.mark.parametrize("made_by_another", [False, True])
+def test_a_lost_directory_is_an_error_now_and_none_when_it_is_back(tmp_path: Path, made_by_another: bool) -> None:
     folder = tmp_path / "log"
     folder.mkdir()
     exporter = JsonlExporter(str(folder / "r"))
@@ -204,6 +205,8 @@ def test_a_lost_directory_is_an_error_now_and_none_when_it_is_back(tmp_path: Pat
     with pytest.raises(FileNotFoundError):
         exporter.export(settlement(measurement("lost")))
     folder.mkdir()
+    if made_by_another:
+        (folder / "r").touch()
     exporter.export(settlement(measurement("back")))
     exporter.close()
     assert [record["name"] for record in lines(folder / "r")] == ["back"]
@@ -233,6 +236,17 @@ def test_a_line_torn_by_a_full_disk_does_not_spoil_the_next(tmp_path: Path, room
     texts = path.read_text(encoding="ascii").splitlines()
     assert [len(text) for text in texts[1:-1]] == ([room] if room else [])
     assert [strict(text)["name"] for text in (texts[0], texts[-1])] == ["before", "after"]
+
+
+def test_a_line_torn_in_the_old_file_leaves_no_empty_line_in_the_new(tmp_path: Path) -> None:
+    path = tmp_path / "r"
+    exporter = JsonlExporter(str(path))
+    with disk_of(10), pytest.raises(OSError, match="too large"):
+        exporter.export(settlement(measurement("torn")))
+    path.rename(tmp_path / "r.1")
+    exporter.export(settlement(measurement("new")))
+    exporter.close()
+    assert [record["name"] for record in lines(path)] == ["new"]
 
 
 def test_a_reader_that_does_not_keep_up_is_an_error_and_no_hang(tmp_path: Path) -> None:

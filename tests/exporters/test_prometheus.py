@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gc
 import logging
 import math
@@ -26,7 +27,8 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse
 from prometheus_client.registry import Collector
 
-from greeninfer._records import NANO, Domain, Failure, MeterInfo, Quality, Settlement
+from greeninfer._energy import Quality
+from greeninfer._records import NANO, Domain, Failure, Line, MeterInfo, Settlement
 from greeninfer.exporters.prometheus import OVERFLOW, PrometheusExporter
 
 from .builders import DRAM, PACKAGE, RAPL, TRACE, WEIRD, full, line, measurement, settlement, short
@@ -340,29 +342,30 @@ def test_two_exporters_on_one_registry_share_its_metrics() -> None:
     assert total(found, "greeninfer_request_energy_joules_count") == 2.0
 
 
-def test_two_threads_on_one_registry_lose_no_joule(fast_switching: None) -> None:
+def test_an_export_waits_for_another_on_the_same_registry() -> None:
     registry = CollectorRegistry()
-    tick = settlement(*[line(1)] * 500)
+    first, second = PrometheusExporter(registry), PrometheusExporter(registry)
+    inside, leave = threading.Event(), threading.Event()
 
-    def export() -> None:
-        exporter = PrometheusExporter(registry)
-        for _ in range(40):
-            exporter.export(tick)
+    def slowly() -> Iterator[Line]:
+        yield line(NANO)
+        inside.set()
+        assert leave.wait(30.0)
+        yield line(NANO)
 
-    threads = [threading.Thread(target=export) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert total(samples(registry), "greeninfer_energy_joules_total") == 80_000 / NANO
-
-
-@pytest.fixture
-def fast_switching() -> Iterator[None]:
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    yield
-    sys.setswitchinterval(before)
+    tick = dataclasses.replace(settlement(), lines=slowly())  # type: ignore[arg-type]
+    slow = threading.Thread(target=first.export, args=(tick,))
+    other = threading.Thread(target=second.export, args=(settlement(line(5 * NANO)),))
+    slow.start()
+    assert inside.wait(30.0)
+    other.start()
+    other.join(0.2)
+    waited = other.is_alive()
+    leave.set()
+    slow.join(30.0)
+    other.join(30.0)
+    assert waited, "it went in while the other was inside"
+    assert total(samples(registry), "greeninfer_energy_joules_total") == 7.0
 
 
 def test_a_registry_that_was_emptied_gets_its_metrics_back() -> None:
@@ -449,7 +452,8 @@ def test_a_traced_request_leaves_an_exemplar() -> None:
 @pytest.mark.parametrize("trace_id", ["f" * 121, "caf\udce9"])
 def test_a_trace_id_that_no_exemplar_can_hold_is_left_out(trace_id: str) -> None:
     registry = CollectorRegistry()
-    PrometheusExporter(registry).export(settlement(measurement(trace_id=trace_id), measurement(trace_id="f" * 120)))
+    PrometheusExporter(registry).export(settlement(measurement(trace_id=trace_id)))
+    PrometheusExporter(registry).export(settlement(measurement(nanojoules=NANO, seconds=9.0, trace_id="f" * 120)))
     text = generate_openmetrics(registry).decode()
     assert total(samples(registry), "greeninfer_request_duration_seconds_count") == 2.0
     assert text.count("trace_id=") == 2, "of the other request's two histograms"
@@ -484,7 +488,10 @@ def test_several_workers_add_up(tmp_path: Path) -> None:
     (tmp_path / "tests_exporters").symlink_to(Path(__file__).parent)
     files = tmp_path / "files"
     files.mkdir()
-    environ = {"PROMETHEUS_MULTIPROC_DIR": str(files), "PYTHONPATH": f"{Path(__file__).parents[2]}:{Path(__file__).parents[1]}:{tmp_path}"}
+    environ = {
+        "PROMETHEUS_MULTIPROC_DIR": str(files),
+        "PYTHONPATH": f"{Path(__file__).parents[2]}:{Path(__file__).parents[1]}:{tmp_path}",
+    }
     for _ in range(2):
         command = [sys.executable, "-c", WORKER]
         done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False, timeout=60)

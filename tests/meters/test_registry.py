@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from greeninfer._clock import Clock, SystemClock
-from greeninfer._records import Domain, MeterInfo, Quality, Reading
+from greeninfer._energy import Quality
+from greeninfer._records import Domain, MeterInfo, Reading
 from greeninfer._settings import Settings
 from greeninfer.errors import MeterUnavailable, SettingsError
 from greeninfer.meters import METERS, Constructor, Opened, check_names, open_meters
