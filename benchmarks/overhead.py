@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from _workers import SUBJECTS
+from _workers import BURST, SUBJECTS
 
 HERE = Path(__file__).resolve().parent
 WORKERS = HERE / "_workers.py"
@@ -140,7 +140,9 @@ def call_cost(report: Report, effort: Effort, peers_python: str | None) -> None:
         ])  # fmt: skip
     head = ["added to a call, CPU us", "caller", "quartiles", "behind", "together", "x bare", "caller / pyRAPL's"]
     report.table(
-        f"A call that does nothing (bare: {bare * 1e9:.0f} ns), {effort.rounds} interleaved rounds", head, rows
+        f"A call that does nothing (bare: {bare * 1e9:.0f} ns), {effort.rounds} interleaved rounds, {BURST} calls a tick",
+        head,
+        rows,
     )
     for name in ("decorator", "with"):
         ratio = caller[name] / caller["pyrapl"] if "pyrapl" in caller else None

@@ -27,9 +27,9 @@ class Source:
 
 
 Share = tuple[int, float, float, float]
-"""What one account got from a source: nanojoules; joules of them that are static power; one standard error in joules that
-repeats from tick to tick of a span; joules squared that are independent from tick to tick. A plain tuple, because the
-settling of every request makes some."""
+"""What one account got from a source: nanojoules; joules of them that are static power; one standard error in joules
+that repeats from tick to tick of a span; joules squared that are independent from tick to tick. A plain tuple, because
+the settling of every request makes some."""
 
 
 class Credit:

@@ -48,5 +48,16 @@ def _after_fork() -> None:
         monitor.begin_anew()
 
 
+def _before_fork() -> None:
+    """Let no tick be halfway through while the process is copied: a child would inherit locks that nobody gives back."""
+    for monitor in in_use:
+        monitor.guard.acquire()
+
+
+def _after_fork_in_parent() -> None:
+    for monitor in in_use:
+        monitor.guard.release()
+
+
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork)

@@ -130,9 +130,8 @@ class Ledger:
                 begin, end, ran = first, last, ran * (last - first) * share
             who.append(index.setdefault(account, len(index)))
             clipped.append((begin, end, ran))
-        players = math.ceil(other_seconds / interval.seconds - 1e-9) if other_seconds > 0.0 else 0
-        clipped.extend([(interval.start, interval.end, other_seconds / max(players, 1))] * players)
-        return _summed(list(index), who, clipped, players)
+        others = _cores(other_seconds, interval)
+        return _summed(list(index), who, clipped + others, len(others))
 
     def _divide(self, delta: Delta, interval: Interval, activity: _Activity, row: Row) -> list[Line]:
         domain = delta.domain.id
@@ -200,6 +199,13 @@ def _summed(
         players,
         active,
     )
+
+
+def _cores(seconds: float, interval: Interval) -> list[tuple[float, float, float]]:
+    """Return work that no span covers as pieces: whole cores that it keeps busy all the time, and one for the rest."""
+    whole, rest = divmod(seconds, interval.seconds)
+    pieces = [(interval.start, interval.end, interval.seconds)] * int(whole)
+    return [*pieces, (interval.start, interval.end, rest)] if rest > 1e-9 else pieces
 
 
 def _by_row(rows: npt.NDArray[np.intp], values: Floats, count: int) -> Floats:

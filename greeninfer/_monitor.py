@@ -86,7 +86,7 @@ class Monitor:
         self._thread: threading.Thread | None = None
         self._stopping = False
         self._failures: list[Failure] = []
-        self._guard = threading.RLock()
+        self.guard = threading.RLock()
         self._wake = threading.Event()
         self._never = threading.Event()
         self._settled = threading.Condition()
@@ -118,7 +118,7 @@ class Monitor:
 
     def start(self) -> None:
         """Start the sampler thread; it does nothing if the thread is there or the monitor is disabled."""
-        with self._guard:
+        with self.guard:
             if self.settings.disabled or self._thread is not None or self._stopping:
                 return
             self.record = self.inbox.append
@@ -128,7 +128,7 @@ class Monitor:
 
     def stop(self) -> None:
         """Settle and export what is open to be settled, and end the thread. A second call does nothing."""
-        with self._guard:
+        with self.guard:
             if self._stopping:
                 return
             self._stopping, self.record = True, None
@@ -160,7 +160,7 @@ class Monitor:
 
     def tick(self, *, force: bool = False) -> Settlement:
         """Do one tick and export its settlement; the sampler thread does this by itself."""
-        with self._guard:
+        with self.guard:
             books = self._books = self._books or self._open_books()
             settlement = books.tick(force=force)
             if self._failures:

@@ -108,7 +108,7 @@ class Span:
     def _energy(self) -> Energy:
         credits, final = self.credits, self.settled_at is not None
         seconds = self.seconds
-        if credits is None:  # no meter gave anything while it ran
+        if credits is None or credits.quality is None:  # no meter gave anything while it ran
             return Energy(None, None, {}, None, None, None, (1.0, 1.0), None, seconds, not final, False)
         own = self.nanojoules
         joules = own / NANO

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from simulated_world import DRAM, GPU, PACKAGE, ManualClock, ScriptedMeter, World
 
 from greeninfer._parts import Phase
-from greeninfer._records import NANO, Domain, Settlement
+from greeninfer._records import NANO, Domain, Reading, Settlement
 from greeninfer._span import Span
 from greeninfer.meters.simulated import SimulatedMeter
 
@@ -31,7 +31,7 @@ class Node(World):
 
     def __init__(self, other_cores: float = 0.3) -> None:
         clock = ManualClock()
-        self.cpu_meter = SimulatedMeter([20.0, 3.0], clock=clock, domains=ROOMS, range_joules=400.0, max_watts=100.0)
+        self.cpu_meter = SimulatedMeter([20.0, 3.0], clock=clock, domains=ROOMS, range_joules=300.0, max_watts=80.0)
         self.gpu_meter = SimulatedMeter(80.0, clock=clock, domains=[BOARD], period_seconds=0.1, name="board")
         super().__init__(self.cpu_meter, self.gpu_meter, clock=clock, other_cores=other_cores)
         self.before: dict[Span, int] = {}
@@ -139,7 +139,7 @@ class Node(World):
         for span in self.program.spans:
             own[span.key] += span.nanojoules
             assert span.nanojoules >= 0
-            assert sum(span.tally().phases.values() if span.tally().phases else ()) <= span.nanojoules
+            assert sum(span.phases.values()) <= span.nanojoules
         assert attributed == own
 
         told = [measurement for settlement in self.settlements for measurement in settlement.measurements]
@@ -212,13 +212,13 @@ def test_over_wraps_misses_stops_and_a_loss_the_books_hold_what_the_machine_used
         node.run(0.01, dict.fromkeys(THREADS, chance.random()))
         node.act("tick", 1, chance.random())
         if at % 300 == 100:
-            node.act("break", at // 300, chance.random())
-        if at % 300 == 190:
+            node.act("break", at // 300, 0.0 if at < 600 else 1.0)  # vanish, then freeze; one meter, then the other
+        if at % 300 == 240:
             for thread in THREADS:
                 node.act("mend", thread, 0.0)
     node.finish(chance)
     node.assert_closed()
-    assert true_nanojoules(node.cpu_meter, ROOMS[0]) > 2 * 400.0 * NANO
+    assert true_nanojoules(node.cpu_meter, ROOMS[0]) > 2 * 300.0 * NANO
     deltas = [delta for settlement in node.settlements for each in settlement.intervals for delta in each.deltas]
     assert {delta.quality for delta in deltas} == {"measured"}
     assert {"sensor_lost", "frozen"} <= {delta.fault for delta in deltas}
@@ -562,6 +562,79 @@ def test_a_missed_read_costs_nothing_but_time() -> None:
     assert first.energy().complete
 
 
+def test_a_domain_that_never_moves_does_not_keep_the_others_from_being_learned() -> None:
+    # Some machines have a counter that shows 0 for ever. The other one: 40 W, and 12 W or 3 W for a route.
+    world = scripted(PACKAGE, DRAM)
+    for at in range(400):
+        watts = 40.0
+        for thread, (name, own_watts) in enumerate((("dear", 12.0), ("cheap", 3.0))):
+            if at % (3 + thread) == 0:
+                world.program.open(name, thread=thread)
+                watts += own_watts
+        world.program.run(0.1)
+        spend(world, 0.1 * watts)
+        for thread in (0, 1):
+            for span in world.program.inside(thread):
+                world.program.close(span)
+        world.tick()
+    spans = [world.program.open(name, thread=at) for at, name in enumerate(("dear", "cheap"))]
+    world.program.run(0.1)
+    spend(world, 5.5)
+    for span in spans:
+        world.program.close(span)
+    world.tick()
+    dear, cheap = (span.energy() for span in spans)
+    assert dear.dynamic_joules == pytest.approx(1.2, rel=0.05)
+    assert cheap.dynamic_joules == pytest.approx(0.3, rel=0.05)
+    assert not dear.complete
+
+
+def test_a_meter_that_breaks_its_contract_loses_no_joules_of_the_others() -> None:
+    class Rude(ScriptedMeter):
+        rude = False
+
+        def read(self) -> tuple[Reading, ...]:
+            if self.rude:
+                raise RuntimeError("a library of the vendor's has bugs too")
+            return super().read()
+
+    clock = ManualClock()
+    board = Rude(clock, GPU)
+    world = scripted(more=board)
+    span = world.program.open()
+    for rude in (False, True, False):
+        world.program.run(0.1)
+        spend(world, 6.0)
+        spend(world, 20.0, 1)
+        board.rude = rude
+        if rude:
+            with pytest.raises(RuntimeError):
+                world.tick()
+        else:
+            world.tick()
+    world.program.close(span)
+    assert (world.line(PACKAGE), world.line(GPU)) == (18 * NANO, 60 * NANO)
+
+
+def test_what_was_told_of_a_span_does_not_change() -> None:
+    # A request that was given up by its client is still a row of the batch that its text was in.
+    world = scripted()
+    gone, stays = world.program.open("gone", thread=1), world.program.open("stays", thread=2)
+    world.program.run(0.1)
+    world.program.close(gone)
+    spend(world, 6.0)
+    told = {measurement.key: measurement.nanojoules for measurement in world.tick().measurements}
+    batch = world.program.batch([(gone, 1.0), (stays, 1.0)], 2)
+    world.program.run(0.1)
+    world.program.close(batch)
+    world.program.close(stays)
+    spend(world, 6.0)
+    told |= {measurement.key: measurement.nanojoules for measurement in world.tick().measurements}
+    assert gone.nanojoules == told[gone.key]
+    assert sum(told.values()) == world.line(PACKAGE, "attributed")
+    assert world.line(PACKAGE) == 12 * NANO
+
+
 def test_what_ran_before_the_first_reading_is_not_charged() -> None:
     clock = ManualClock()
     meter = ScriptedMeter(clock)
@@ -697,11 +770,18 @@ class Pool(World):
         return [span for span in self.program.spans if span.settled_at is not None and span.opened >= warm]
 
 
-@pytest.mark.parametrize(("workers", "median", "worst", "route"), [(1, 0.01, 0.1, 0.01), (4, 0.06, 0.35, 0.06)])
-def test_what_requests_are_told_is_what_they_caused(workers: int, median: float, worst: float, route: float) -> None:
-    pool = Pool(workers, seed=workers)
-    pool.serve(16.0)
-    spans = pool.judged(warm=5.0)
+@pytest.mark.parametrize(
+    ("workers", "spread", "median", "worst", "route", "covered"),
+    [(1, 0.0, 0.001, 0.01, 0.001, 0.0), (4, 0.15, 0.06, 0.35, 0.06, 0.85)],
+)
+def test_what_requests_are_told_is_what_they_caused(
+    workers: int, spread: float, median: float, worst: float, route: float, covered: float
+) -> None:
+    # Bounds from simulations of the method: 4 % median and 24 % for the 95th percentile at four workers, of which
+    # nobody can know the spread of power inside a route, and where inside a tick a request ran that waited.
+    pool = Pool(workers, workers, spread)
+    pool.serve(15.0)
+    spans = pool.judged(warm=4.0)
     assert len(spans) > 80 * workers
     errors = sorted(abs(span.nanojoules / NANO / pool.true[span] - 1.0) for span in spans)
     assert statistics.median(errors) < median
@@ -709,22 +789,9 @@ def test_what_requests_are_told_is_what_they_caused(workers: int, median: float,
     for name in POWER:
         told = sum(span.nanojoules for span in spans if span.name == name) / NANO
         assert told == pytest.approx(sum(pool.true[span] for span in spans if span.name == name), rel=route)
-    covered = [
-        interval[0] <= pool.true[span] <= interval[1]
-        for span in spans
-        if (interval := span.energy().interval_joules) is not None
-    ]
-    assert len(covered) == len(spans)
-    print(
-        workers,
-        statistics.median(errors),
-        errors[int(0.95 * len(errors))],
-        statistics.mean(covered),
-        [
-            sum(span.nanojoules for span in spans if span.name == name)
-            / NANO
-            / sum(pool.true[span] for span in spans if span.name == name)
-            for name in POWER
-        ],
-    )
     assert pool.line(PACKAGE, "idle") / NANO == pytest.approx(pool.idle, rel=0.1)
+    intervals = [(span, span.energy().interval_joules or (0.0, 0.0)) for span in spans]
+    inside = [low <= pool.true[span] <= high for span, (low, high) in intervals]
+    assert sum(inside) >= covered * len(inside)
+    wide = statistics.median((high - low) / 2.0 / pool.true[span] for span, (low, high) in intervals)
+    assert wide < 0.8 if covered else wide < 0.001

@@ -62,6 +62,18 @@ def test_a_phase_is_two_edges_and_raises_what_was_raised_inside() -> None:
     assert phase.opened <= phase.closed
 
 
+def test_a_phase_may_be_entered_again() -> None:
+    edges: list[Edge] = []
+    span = Span(("classify", ""), edges.append, Program(ManualClock()))
+    again, inner = span.phase("decode"), span.phase("sample")
+    with again:
+        pass
+    with again, inner:
+        pass
+    # What ran before the inner phase goes on after it.
+    assert [edge[3] for edge in edges] == [again, None, again, inner, again, None]
+
+
 def test_cpu_seconds_of_a_phase_are_its_spans() -> None:
     (span,) = spans(1)
     phase = span.phase("decode")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from greeninfer._records import MeterInfo
 from greeninfer.demo._books import Totals
 from greeninfer.demo._rows import Group, Row
 
@@ -77,18 +78,7 @@ def as_json(report: Report) -> dict[str, object]:
             "metered_nanojoules": totals.metered,
             "closed": totals.closed,
         },
-        "meters": [
-            {
-                "name": each.name,
-                "quality": each.quality,
-                "gain_low": each.gain[0],
-                "gain_high": each.gain[1],
-                "period_seconds": each.period_seconds,
-                "domains": [domain.id for domain in each.domains],
-                "source": each.source,
-            }
-            for each in totals.meters
-        ],
+        "meters": [_meter_json(each) for each in totals.meters],
         "meter_failures": [
             {"meter": meter, "reason": reason, "count": count} for (meter, reason), count in totals.failures.items()
         ],
@@ -98,6 +88,18 @@ def as_json(report: Report) -> dict[str, object]:
         "left_out": dict(report.left_out),
         "meters_refused": list(report.refused),
         "sentences": list(report.sentences),
+    }
+
+
+def _meter_json(meter: MeterInfo) -> dict[str, object]:
+    return {
+        "name": meter.name,
+        "quality": meter.quality,
+        "gain_low": meter.gain[0],
+        "gain_high": meter.gain[1],
+        "period_seconds": meter.period_seconds,
+        "domains": [domain.id for domain in meter.domains],
+        "source": meter.source,
     }
 
 

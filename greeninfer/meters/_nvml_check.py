@@ -25,7 +25,7 @@ from greeninfer.meters._integrate import Integrator
 WATCH_SECONDS = 0.5
 _LEAST_SECONDS = 0.1
 _POLL_SECONDS = 0.001
-_ENOUGH_EDGES = 5
+_ENOUGH_EDGES = 8
 _TOLERANCE = 0.1
 
 Agreement = Literal["agrees", "doubtful", "stuck", "unchecked"]

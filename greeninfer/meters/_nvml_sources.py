@@ -86,8 +86,8 @@ class BufferedPower:
     """Power samples that the driver took and stamped itself, integrated: finer than polling, for fewer calls.
 
     The joules reach up to the newest sample, some tens of milliseconds ago, as a counter's do. Stamps are of the wall
-    clock, so each is placed by its age; if somebody sets that clock, samples taken before land too late or too early,
-    but none in the future, and none is counted twice.
+    clock, so each sample is placed by its age. If somebody sets that clock, those from before it are left out, and
+    power is interpolated over them; none is counted twice.
 
     Raises:
         MeterError: unsupported, if the driver keeps no such buffer or stamps it by some other clock.
@@ -105,11 +105,12 @@ class BufferedPower:
 
     def look(self) -> Look:
         """Fetch the samples since the last that was booked."""
-        # After the wall clock was set back the newest sample lies in the future: ask from now on.
         since = min(self._newest_unix_seconds, self._clock.unix())
-        samples = self._board.samples(since)
+        fetched = self._board.samples(since)
         now, unix_seconds = self._clock.now(), self._clock.unix()
-        values = tuple((watts, min(now, now - (unix_seconds - stamp))) for stamp, watts in samples)
+        # Stamps in the future are from before the wall clock was set back.
+        samples = [(stamp, watts) for stamp, watts in fetched if stamp <= unix_seconds]
+        values = tuple((watts, now - (unix_seconds - stamp)) for stamp, watts in samples)
         return Look(now, values, samples[-1][0] if samples else since)
 
     def book(self, look: Look) -> tuple[float, str, float]:

@@ -1,7 +1,7 @@
 """A stand-in for the module ``pynvml``: boards of known power on a clock that moves by hand.
 
-Passed to ``NvmlMeter`` as its ``nvml``. It shares no code with the meter and keeps the truth: ``board.used(t)`` is what
-the board really used until then.
+Passed to ``NvmlMeter`` as its ``nvml``, with a ``StubClock``. It shares no code with the meter and keeps the truth:
+``board.used(t)`` is what the board really used until then.
 """
 
 from __future__ import annotations
@@ -9,15 +9,29 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from types import SimpleNamespace
-from typing import Protocol
 
 NOT_SUPPORTED, NO_PERMISSION, NOT_FOUND, LOST = 3, 4, 6, 15
 
 
-class Clock(Protocol):
-    seconds: float
+class StubClock:
+    """Moves only when it is told to. ``unix_step`` is what the wall clock was set by at ``unix_set_at``."""
 
-    def unix(self) -> float: ...
+    def __init__(self) -> None:
+        self.seconds = 1000.0
+        self.unix_step = 0.0
+        self.unix_set_at = 0.0
+
+    def now(self) -> float:
+        return self.seconds
+
+    def asleep(self) -> float:
+        return 0.0
+
+    def unix(self) -> float:
+        return self.unix_at(self.seconds)
+
+    def unix_at(self, seconds: float) -> float:
+        return 1.7e9 + seconds + (self.unix_step if seconds >= self.unix_set_at else 0.0)
 
 
 @dataclass
@@ -82,12 +96,13 @@ class StubNvml:
             super().__init__(f"code {value}")
             self.value = value
 
-    def __init__(self, clock: Clock, *boards: StubBoard) -> None:
+    def __init__(self, clock: StubClock, *boards: StubBoard) -> None:
         self.clock = clock
         self.boards = boards
         for board in boards:
             board.history = [(clock.seconds - 60.0, 1e6, board.watts)]
         self.references = 0
+        self.starts = 0
         self.init_code = 0
         self.calls = 0
 
@@ -95,6 +110,7 @@ class StubNvml:
         self.clock.seconds += seconds
 
     def nvmlInit(self) -> None:  # noqa: N802
+        self.starts += 1
         if self.init_code:
             raise self.NVMLError(self.init_code)
         self.references += 1
@@ -157,7 +173,7 @@ class StubNvml:
         found = []
         for number in range(newest - 119, newest + 1):
             seconds = number * board.sample_seconds
-            stamp = round((seconds + self.clock.unix() - self.clock.seconds + board.stamp_offset) * 1e6)
+            stamp = int((self.clock.unix_at(seconds) + board.stamp_offset) * 1e6)
             if stamp > last:
                 watts = board.power(seconds) if board.shown_watts is None else board.shown_watts
                 found.append(SimpleNamespace(timeStamp=stamp, sampleValue=SimpleNamespace(uiVal=round(watts * 1e3))))

@@ -9,18 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import HandClock, Rig
+from conftest import Rig
 from hardware.fake_nvml import play
-from hardware.stub_nvml import LOST, NO_PERMISSION, StubBoard, StubNvml
+from hardware.stub_nvml import LOST, NO_PERMISSION, StubBoard, StubClock, StubNvml
 
 from greeninfer._settings import Settings
 from greeninfer.errors import MeterError, MeterUnavailable
 from greeninfer.meters.nvml import NvmlMeter, open_nvml
 
 
-def start(*boards: StubBoard, clock: HandClock | None = None) -> tuple[StubNvml, NvmlMeter]:
-    nvml = StubNvml(clock or HandClock(), *boards)
-    return nvml, NvmlMeter(nvml, nvml.clock, nvml.sleep)  # type: ignore[arg-type]
+def start(*boards: StubBoard, clock: StubClock | None = None) -> tuple[StubNvml, NvmlMeter]:
+    nvml = StubNvml(clock or StubClock(), *boards)
+    return nvml, NvmlMeter(nvml, nvml.clock, nvml.sleep)
 
 
 def rig(*boards: StubBoard, tolerance: float) -> Rig:
@@ -63,25 +63,30 @@ def test_a_board_is_one_gpu_domain() -> None:
 
 @pytest.mark.parametrize("seconds", [0.01, 0.02, 0.1])
 def test_the_period_of_the_counter_is_found_in_half_a_second(seconds: float) -> None:
-    clock = HandClock()
+    clock = StubClock()
     _, meter = start(StubBoard(period=seconds), clock=clock)
     assert meter.info.period_seconds == pytest.approx(seconds, abs=0.0015)
     assert clock.seconds - 1000.0 <= 0.51
 
 
 def test_the_slowest_board_gives_the_period_and_a_fast_one_does_not_wait() -> None:
-    clock = HandClock()
+    clock = StubClock()
     start(StubBoard(period=0.01), clock=clock)
     assert clock.seconds - 1000.0 <= 0.12
     _, meter = start(StubBoard(period=0.01), StubBoard(period=0.08))
     assert meter.info.period_seconds == pytest.approx(0.08, abs=0.0015)
 
 
-def test_slow_calls_do_not_make_the_start_longer() -> None:
-    clock = HandClock()
-    boards = [StubBoard(period=0.1, call_seconds=[0.004] * 1000) for _ in range(4)]
-    start(*boards, clock=clock)
-    assert clock.seconds - 1000.0 <= 0.7
+@pytest.mark.parametrize("call_seconds", [0.0, 0.004])
+def test_a_board_that_does_not_change_is_watched_for_half_a_second(call_seconds: float) -> None:
+    clock = StubClock()
+    start(StubBoard(has_energy=False, call_seconds=[call_seconds] * 10_000), clock=clock)
+    assert clock.seconds - 1000.0 == pytest.approx(0.5, abs=0.1)
+
+
+def test_an_interruption_while_watching_does_not_spoil_the_period() -> None:
+    _, meter = start(StubBoard(period=0.02, call_seconds=[0.0] * 100 + [0.15]))
+    assert meter.info.period_seconds == pytest.approx(0.02, abs=0.0015)
 
 
 def test_without_a_counter_power_is_integrated_by_trapezoids() -> None:
@@ -138,24 +143,23 @@ def test_no_sample_is_counted_twice() -> None:
     assert joules(meter)[0] - first == pytest.approx(200.0, abs=21.0)  # the newest is up to 0.1 s old
 
 
-@pytest.mark.parametrize("step", [3600.0, -3600.0])
+@pytest.mark.parametrize("step", [3600.0, -3600.0, 0.5, -0.5])
 def test_somebody_sets_the_wall_clock(step: float) -> None:
-    class SetClock(HandClock):
-        offset = 0.0
-
-        def unix(self) -> float:
-            return super().unix() + self.offset
-
-    clock = SetClock()
-    nvml, meter = start(StubBoard(200.0, has_energy=False, sample_seconds=0.02), clock=clock)
+    board = StubBoard(200.0, has_energy=False, sample_seconds=0.02)
+    nvml, meter = start(board)
     meter.read()
     nvml.sleep(1.0)
     first = joules(meter)[0]
-    clock.offset = step
-    for _ in range(10):
-        nvml.sleep(0.1)
-        meter.read()
-    assert joules(meter)[0] - first == pytest.approx(200.0, abs=200.0 * 0.15)
+    nvml.sleep(0.05)
+    nvml.clock.unix_step, nvml.clock.unix_set_at = step, nvml.clock.seconds
+    nvml.sleep(0.05)
+    for watts in (200.0, 500.0, 100.0, 200.0):
+        board.draw(nvml.clock.seconds, watts)
+        for _ in range(10):
+            nvml.sleep(0.1)
+            assert meter.read()[0].fault == ""
+    # The samples between the last read before and the first after it are lost; the newest is up to 20 ms old.
+    assert joules(meter)[0] - first == pytest.approx(0.1 * 200.0 + 1000.0, rel=0.01)
 
 
 def test_samples_stamped_by_another_clock_are_not_used() -> None:
@@ -233,8 +237,8 @@ class Pulsing(StubNvml):
 
 def test_moving_power_does_not_accuse_the_counter(caplog: pytest.LogCaptureFixture) -> None:
     # Refreshed each 100 ms, power that jumps each 70 ms is seen badly: nobody can say who is right.
-    nvml = Pulsing(HandClock(), StubBoard(100.0, period=0.1))
-    meter = NvmlMeter(nvml, nvml.clock, nvml.sleep)  # type: ignore[arg-type]
+    nvml = Pulsing(StubClock(), StubBoard(100.0, period=0.1))
+    meter = NvmlMeter(nvml, nvml.clock, nvml.sleep)
     assert "doubtful" not in meter.info.source
     assert meter.info.gain == (0.95, 1.05)
     assert not caplog.records
@@ -251,8 +255,8 @@ class Lagging(Pulsing):
 
 @pytest.mark.parametrize(("has_instant", "verdict"), [(False, "not checked"), (True, "doubtful")])
 def test_a_mean_that_lags_does_not_accuse_the_counter(has_instant: bool, verdict: str) -> None:
-    nvml = Lagging(HandClock(), StubBoard(600.0, has_instant=has_instant))
-    meter = NvmlMeter(nvml, nvml.clock, nvml.sleep)  # type: ignore[arg-type]
+    nvml = Lagging(StubClock(), StubBoard(600.0, has_instant=has_instant))
+    meter = NvmlMeter(nvml, nvml.clock, nvml.sleep)
     assert verdict in meter.info.source
 
 
@@ -292,6 +296,20 @@ def test_a_burst_over_the_limit_is_no_reset() -> None:
         assert meter.read()[0].fault == ""
 
 
+def test_two_reads_that_straddle_an_update_see_no_reset() -> None:
+    board = StubBoard(500.0, period=0.1)
+    nvml, meter = start(board)
+    edge = board.shown(nvml.clock.seconds) + 0.4
+    nvml.sleep(edge - 0.001 - nvml.clock.seconds)
+    meter.read()
+    for _ in range(3):
+        nvml.sleep(0.099)
+        meter.read()
+        nvml.sleep(0.002)  # the update brings the joules of 0.1 s
+        assert meter.read()[0].fault == ""
+        nvml.sleep(0.099)
+
+
 def test_without_a_limit_any_possible_power_is_believed() -> None:
     board = StubBoard(1200.0, limit_watts=None)
     nvml, meter = start(board)
@@ -321,6 +339,7 @@ def test_one_lost_board_does_not_blind_the_others(caplog: pytest.LogCaptureFixtu
     assert (back.fault, back.joules - before[1]) == ("lost", pytest.approx(400.0))
     nvml.sleep(1.0)
     assert meter.read()[1].fault == ""
+    assert nvml.starts == 1, "NVML was shut down under the board that worked"
     assert [record.getMessage().split(" reason")[0] for record in caplog.records] == [
         "greeninfer.meter_lost meter=nvml domain=nvml/1/gpu",
         "greeninfer.meter_back meter=nvml domain=nvml/1/gpu",
@@ -401,6 +420,7 @@ def test_a_driver_that_is_gone_is_asked_again_only_now_and_then() -> None:
         nvml.sleep(0.1)
         with pytest.raises(MeterError, match="lost"):
             meter.read()
+    assert nvml.starts == 2, "once at the start, once after the first failure"
     nvml.init_code = 0
     nvml.sleep(10.0)
     with pytest.raises(MeterError, match="lost"):
@@ -455,10 +475,10 @@ def test_impossible_power_is_garbage_and_not_integrated(sample_seconds: float) -
     ],
 )
 def test_nvml_does_not_start(code: int, reason: str, remedy: str) -> None:
-    nvml = StubNvml(HandClock(), StubBoard())
+    nvml = StubNvml(StubClock(), StubBoard())
     nvml.init_code = code
     with pytest.raises(MeterUnavailable, match=reason) as raised:
-        NvmlMeter(nvml, nvml.clock, nvml.sleep)  # type: ignore[arg-type]
+        NvmlMeter(nvml, nvml.clock, nvml.sleep)
     assert remedy in raised.value.remedy
     assert nvml.references == 0
 
@@ -473,9 +493,9 @@ def test_nvml_does_not_start(code: int, reason: str, remedy: str) -> None:
     ],
 )
 def test_no_board_can_be_counted(boards: list[StubBoard], reason: str, remedy: str) -> None:
-    nvml = StubNvml(HandClock(), *boards)
+    nvml = StubNvml(StubClock(), *boards)
     with pytest.raises(MeterUnavailable, match=reason) as raised:
-        NvmlMeter(nvml, nvml.clock, nvml.sleep)  # type: ignore[arg-type]
+        NvmlMeter(nvml, nvml.clock, nvml.sleep)
     assert remedy in raised.value.remedy
     assert nvml.references == 0
 
@@ -491,7 +511,7 @@ def test_a_board_that_cannot_be_counted_is_named_and_the_others_work() -> None:
 def test_without_nvidia_ml_py_the_pip_line_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pynvml", None)
     with pytest.raises(MeterUnavailable) as raised:
-        open_nvml(Settings(), HandClock())
+        open_nvml(Settings(), StubClock())
     assert raised.value.remedy == "pip install 'greeninfer[nvidia]'"
 
 
@@ -499,8 +519,8 @@ def test_an_old_module_without_field_values_works() -> None:
     class Old(StubNvml):
         nvmlDeviceGetFieldValues = None  # noqa: N815
 
-    nvml = Old(HandClock(), StubBoard(has_energy=False))
-    meter = NvmlMeter(nvml, nvml.clock, nvml.sleep)  # type: ignore[arg-type]
+    nvml = Old(StubClock(), StubBoard(has_energy=False))
+    meter = NvmlMeter(nvml, nvml.clock, nvml.sleep)
     assert "mean over 1 s" in meter.info.source
 
 
