@@ -49,7 +49,7 @@ def _after_fork() -> None:
 
 
 def _before_fork() -> None:
-    """Let no tick be halfway through while the process is copied: a child would inherit locks that nobody gives back."""
+    """Let no tick be halfway through while the process is copied: the child would inherit locks held by nobody."""
     for monitor in in_use:
         monitor.guard.acquire()
 

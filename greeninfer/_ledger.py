@@ -203,6 +203,8 @@ def _summed(
 
 def _cores(seconds: float, interval: Interval) -> list[tuple[float, float, float]]:
     """Return work that no span covers as pieces: whole cores that it keeps busy all the time, and one for the rest."""
+    if interval.seconds <= 0.0:
+        return []
     whole, rest = divmod(seconds, interval.seconds)
     pieces = [(interval.start, interval.end, interval.seconds)] * int(whole)
     return [*pieces, (interval.start, interval.end, rest)] if rest > 1e-9 else pieces

@@ -40,10 +40,35 @@ class Meter(Protocol):
 
 @dataclass(slots=True)
 class _Counter:
-    """One domain's last reading that an interval was made of."""
+    """One domain since the last interval.
+
+    Args:
+        joules: of the reading that ended that interval.
+        frozen: it was given up, until it moves.
+        fault: the first fault of a reading since, also of one whose tick was skipped.
+        guess_joules: what its faults guessed since.
+    """
 
     joules: float
     frozen: bool = False
+    fault: str = ""
+    guess_joules: float = 0.0
+
+    def see(self, reading: Reading) -> None:
+        """Keep what is wrong with a reading until an interval is made."""
+        self.fault = self.fault or reading.fault
+        self.guess_joules += reading.guess_joules
+
+    def take(self, reading: Reading, fault: str, quality: Quality) -> list[Delta]:
+        """Return what was used since; the guessed part is booked apart, as an estimate."""
+        whole = round(reading.joules * NANO) - round(self.joules * NANO)
+        guessed = min(whole, round(self.guess_joules * NANO))
+        parts = [Delta(reading.domain, whole - guessed, quality, fault)]
+        if guessed:
+            parts = [part for part in parts if part.nanojoules]
+            parts.append(Delta(reading.domain, guessed, "estimated", fault))
+        self.joules, self.frozen, self.fault, self.guess_joules = reading.joules, False, "", 0.0
+        return parts
 
 
 class Sampler:
@@ -93,17 +118,19 @@ class Sampler:
         if now <= self._until:
             self._fail("clock", "time did not go forward")
             return None
-        slept = self._clock.asleep() - self._asleep > _SUSPEND_SECONDS
-        faults = ["suspend" if slept else self._lost or reading.fault for reading in readings]
-        still = [reading.joules == counter.joules for reading, counter in zip(readings, self._counters, strict=True)]
-        if any(fixed and not counter.frozen for fixed, counter in zip(still, self._counters, strict=True)):
-            if not self._overdue(now):
-                return None
-            for fixed, counter in zip(still, self._counters, strict=True):
-                if fixed and not counter.frozen:
-                    counter.frozen = True
-                    self._fail("frozen", "the counter does not move")
-        return self._interval(readings, faults, still)
+        for reading, counter in zip(readings, self._counters, strict=True):
+            counter.see(reading)
+        waited_for = [
+            counter
+            for reading, counter in zip(readings, self._counters, strict=True)
+            if reading.joules == counter.joules and not counter.frozen
+        ]
+        if waited_for and not self._overdue(now):
+            return None
+        for counter in waited_for:
+            counter.frozen = True
+            self._fail("frozen", "the counter does not move")
+        return self._interval(readings)
 
     def _start(self, readings: Sequence[Reading]) -> None:
         """Take the first reading: what came before is nobody's."""
@@ -115,17 +142,16 @@ class Sampler:
     def _overdue(self, now: float) -> bool:
         return now - self._good_at > self._hold_seconds
 
-    def _interval(self, readings: Sequence[Reading], faults: list[str], still: list[bool]) -> Interval:
+    def _interval(self, readings: Sequence[Reading]) -> Interval:
+        slept = "suspend" if self._clock.asleep() - self._asleep > _SUSPEND_SECONDS else ""
         deltas: list[Delta] = []
-        for reading, counter, fault, fixed in zip(readings, self._counters, faults, still, strict=True):
-            if counter.frozen and fixed:
+        for reading, counter in zip(readings, self._counters, strict=True):
+            if counter.frozen and reading.joules == counter.joules:
                 continue  # lost: no delta at all, which is not a delta of 0
-            if counter.frozen:
-                counter.frozen, fault = False, fault or "frozen"
+            fault = slept or self._lost or counter.fault or ("frozen" if counter.frozen else "")
             if fault:
                 self._fail(fault, reading.domain.id)
-            deltas.extend(_deltas(reading, counter.joules, fault, self.info.quality))
-            counter.joules = reading.joules
+            deltas.extend(counter.take(reading, fault, self.info.quality))
         interval = Interval(self.info.name, self._until, readings[0].instant, tuple(deltas))
         self._good_at = self._until = readings[0].instant
         self._asleep = self._clock.asleep()
@@ -139,7 +165,7 @@ class Sampler:
         if not self._lost:
             self._lost = reason
             _log.warning("greeninfer.meter_lost meter=%s", self.info.name)
-        start, self._until = self._until, self._clock.now()
+        start, self._until = self._until, max(self._until, self._clock.now())
         return Interval(self.info.name, start, self._until, ())
 
     def _fail(self, reason: str, detail: str) -> None:
@@ -147,16 +173,3 @@ class Sampler:
         if reason not in self._logged:
             self._logged.add(reason)
             _log.warning("greeninfer.meter_failure meter=%s reason=%s detail=%s", self.info.name, reason, detail)
-
-
-def _deltas(reading: Reading, before: float, fault: str, quality: Quality) -> list[Delta]:
-    """Return what a domain used; of a faulty reading, the guessed part is booked apart as an estimate."""
-    whole = round(reading.joules * NANO) - round(before * NANO)
-    guessed = min(whole, round(reading.guess_joules * NANO)) if reading.fault else 0
-    parts = [Delta(reading.domain, whole - guessed, quality, fault)]
-    if guessed:
-        parts = [
-            Delta(reading.domain, guessed, "estimated", reading.fault),
-            *(part for part in parts if part.nanojoules),
-        ]
-    return parts

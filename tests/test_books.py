@@ -159,7 +159,7 @@ actions = st.sampled_from(
     [*["open"] * 4, *["close"] * 3, *["run"] * 6, *["tick"] * 4, "close early", "close from afar", "phase", "phase",
      "batch", "pause", "pause", "resume", "resume", "rest", "break", "mend", "reset", "sleep"]
 )  # fmt: skip
-scripts = st.lists(st.tuples(actions, st.sampled_from(THREADS), st.floats(0.0, 1.0)), max_size=80)
+scripts = st.lists(st.tuples(actions, st.sampled_from(THREADS), st.floats(0.0, 1.0)), min_size=30, max_size=100)
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -793,5 +793,5 @@ def test_what_requests_are_told_is_what_they_caused(
     intervals = [(span, span.energy().interval_joules or (0.0, 0.0)) for span in spans]
     inside = [low <= pool.true[span] <= high for span, (low, high) in intervals]
     assert sum(inside) >= covered * len(inside)
-    wide = statistics.median((high - low) / 2.0 / pool.true[span] for span, (low, high) in intervals)
+    wide = statistics.median([(high - low) / 2.0 / pool.true[span] for span, (low, high) in intervals])
     assert wide < 0.8 if covered else wide < 0.001

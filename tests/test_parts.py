@@ -43,7 +43,12 @@ def test_a_phase_needs_a_name(name: object) -> None:
 
 def test_a_phase_is_credited_to_its_span_and_counted_apart() -> None:
     (span,) = spans(1)
-    parts = [(span, 100), (span.phase("decode"), 20), (span.phase("prefill"), 3), (span.phase("decode"), 4)]
+    parts: list[tuple[Account, int]] = [
+        (span, 100),
+        (span.phase("decode"), 20),
+        (span.phase("prefill"), 3),
+        (span.phase("decode"), 4),
+    ]
     totals = [give(account, nanojoules) for account, nanojoules in parts]
     assert span.nanojoules == 127
     assert span.tally().phases == {"decode": 24, "prefill": 3}

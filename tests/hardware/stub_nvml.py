@@ -105,6 +105,7 @@ class StubNvml:
         self.starts = 0
         self.init_code = 0
         self.calls = 0
+        self.samples = 0
 
     def sleep(self, seconds: float) -> None:
         self.clock.seconds += seconds
@@ -179,6 +180,7 @@ class StubNvml:
                 found.append(SimpleNamespace(timeStamp=stamp, sampleValue=SimpleNamespace(uiVal=round(watts * 1e3))))
         if not found:
             raise self.NVMLError(NOT_FOUND)
+        self.samples += len(found)
         return 1, found
 
     def _check(self, board: StubBoard | None = None, is_supported: bool = True) -> StubBoard:

@@ -141,6 +141,7 @@ def test_no_sample_is_counted_twice() -> None:
         nvml.sleep(0.01)
         meter.read()
     assert joules(meter)[0] - first == pytest.approx(200.0, abs=21.0)  # the newest is up to 0.1 s old
+    assert nvml.samples <= 120 + 12, "fetched once each: those buffered at the start, then ten a second"
 
 
 @pytest.mark.parametrize("step", [3600.0, -3600.0, 0.5, -0.5])
@@ -242,6 +243,23 @@ def test_moving_power_does_not_accuse_the_counter(caplog: pytest.LogCaptureFixtu
     assert "doubtful" not in meter.info.source
     assert meter.info.gain == (0.95, 1.05)
     assert not caplog.records
+
+
+class Reloading(StubNvml):
+    """The driver is reloaded while the board is watched."""
+
+    def sleep(self, seconds: float) -> None:
+        super().sleep(seconds)
+        if not self.boards[0].reset_joules and self.clock.seconds > 1000.25:
+            self.boards[0].reload(self.clock.seconds)
+
+
+def test_a_reload_while_watching_does_not_accuse_the_counter() -> None:
+    nvml = Reloading(StubClock(), StubBoard())
+    meter = NvmlMeter(nvml, nvml.clock, nvml.sleep)
+    assert nvml.boards[0].reset_joules > 0.0
+    assert "energy counter, not checked against power" in meter.info.source
+    assert meter.info.gain == (0.95, 1.05)
 
 
 class Lagging(Pulsing):
