@@ -139,11 +139,8 @@ def call_cost(report: Report, effort: Effort, peers_python: str | None) -> None:
             f"{(bare + together) / bare:.0f}", of_pyrapl,
         ])  # fmt: skip
     head = ["added to a call, CPU us", "caller", "quartiles", "behind", "together", "x bare", "caller / pyRAPL's"]
-    report.table(
-        f"A call that does nothing (bare: {bare * 1e9:.0f} ns), {effort.rounds} interleaved rounds, {BURST} calls a tick",
-        head,
-        rows,
-    )
+    title = f"A call that does nothing (bare: {bare * 1e9:.0f} ns): {effort.rounds} rounds, {BURST} calls a tick"
+    report.table(title, head, rows)
     for name in ("decorator", "with"):
         ratio = caller[name] / caller["pyrapl"] if "pyrapl" in caller else None
         report.target(f"{SUBJECTS[name][0]}: caller's thread beside pyRAPL's", ratio, CALLER_OF_PYRAPL, "times")

@@ -129,6 +129,12 @@ class Books:
                 self._in_flight[account.name] -= 1
                 self._closing.append(account)
 
+    def _note_nothing(self, span: Span) -> None:
+        """Credit a span that never ran with 0 joules where that is known: no meter was away while it was open."""
+        if span.credits is None and all(span.opened >= track.ledger.whole_since for track in self._tracks):
+            for track in self._tracks:
+                track.ledger.credit_nothing(span)
+
     def _settle(self, track: _Track, interval: Interval) -> list[Line]:
         other = 0.0
         if not track.on_gpu:
@@ -148,11 +154,14 @@ class Books:
             if span.held > 0 or (span.closed or 0.0) > until:
                 waiting.append(span)
                 continue
+            self._note_nothing(span)
             span.settled_at, span.unix_seconds = now, span.opened + offset
             measurements.append(span)
-            parent = span.parent
-            if parent is not None and parent.settled_at is None:
-                parent.nested += span.nanojoules + span.nested
+            ancestor = span.parent
+            while ancestor is not None:  # each takes what this one had of its own; whoever was told before stays
+                if ancestor.settled_at is None or ancestor.settled_at == now:
+                    ancestor.nested += span.nanojoules
+                ancestor = ancestor.parent
         self._closing = waiting
         return measurements
 
@@ -164,7 +173,7 @@ def _track(meter: Meter, clock: Clock, tick_seconds: float, idle_watts: float | 
     row_seconds = _GPU_ROW_SECONDS if on_gpu else _CPU_ROW_SECONDS
     return _Track(
         Sampler(meter, clock, tick_seconds),
-        Ledger(domains, info.gain),
+        Ledger(domains, info.gain, info.quality),
         Calibration(domains, row_seconds, None if on_gpu else idle_watts),
         on_gpu,
     )

@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from greeninfer._account import Account, Key, Source
+from greeninfer._energy import Quality
 from greeninfer._records import NANO, Delta, Interval, Line, Weights
 from greeninfer._timeline import Piece
 from greeninfer._virtual_clocks import Floats, static_seconds
@@ -70,18 +71,24 @@ class Ledger:
     Args:
         domains: ids of the domains of its meter.
         gain: (low, high) of its meter.
+        quality: of its joules.
 
     Attributes:
         weights: by domain id; whoever learns them replaces them.
         settled_until: up to here everything is divided.
+        whole_since: since then no domain has been away.
     """
 
-    def __init__(self, domains: Sequence[str], gain: tuple[float, float] = (1.0, 1.0)) -> None:
+    def __init__(
+        self, domains: Sequence[str], gain: tuple[float, float] = (1.0, 1.0), quality: Quality = "measured"
+    ) -> None:
         self._domains = tuple(domains)
+        self._quality = quality
         self._gain = gain
         self._pieces: list[Piece] = []
         self.weights: Mapping[str, Weights] = {}
         self.settled_until = -math.inf
+        self.whole_since = math.inf
 
     def add(self, pieces: list[Piece]) -> None:
         """Take pieces; they wait for the interval that covers them."""
@@ -101,7 +108,9 @@ class Ledger:
             row.ran[key] = row.ran.get(key, 0.0) + ran
         lines: list[Line] = []
         good = {delta.domain.id for delta in interval.deltas if not delta.fault}
+        self.whole_since = min(self.whole_since, interval.start)
         if len(good) < len(self._domains):
+            self.whole_since = interval.end
             for account in activity.accounts:
                 account.lack()
         for delta in interval.deltas:
@@ -110,6 +119,11 @@ class Ledger:
             else:
                 lines.extend(self._divide(delta, interval, activity, row))
         return lines, row
+
+    def credit_nothing(self, account: Account) -> None:
+        """Credit 0 joules of each domain to what did not run."""
+        for domain in self._domains:
+            account.credit(Source(domain, self._quality, self._gain), (0, 0.0, 0.0, 0.0), {})
 
     def _activity(self, interval: Interval, other_seconds: float) -> _Activity:
         pieces, self._pieces = self._pieces, []
@@ -216,8 +230,9 @@ def _by_row(rows: npt.NDArray[np.intp], values: Floats, count: int) -> Floats:
 
 def whole_nanojoules(joules: Floats, total: int) -> list[int]:
     """Round shares to whole nanojoules that add up to ``total`` exactly, by largest remainder."""
-    exact = joules * NANO
-    exact *= total / max(float(exact.sum()), 1e-300) if total else 0.0
+    weight = float(joules.sum())
+    # Shares that say nothing are equal shares; in what this ledger hands out they do not occur.
+    exact = joules * (total / weight) if weight > 1e-200 else np.full(len(joules), total / len(joules))
     whole = np.floor(exact).astype(np.int64)
     short = total - int(whole.sum())
     if short > 0:

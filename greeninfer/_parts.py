@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from types import TracebackType
+from typing import cast
 
 from greeninfer._account import Account, Key, Record, Share, Source, SpanAccount
 from greeninfer._running import enter, leave
@@ -40,7 +41,8 @@ class Phase:
         self.span.cpu_seconds = seconds
 
     def __enter__(self) -> Phase:
-        """Begin the phase on this thread."""
+        """Begin the phase on this thread; it may be entered again after its end."""
+        self.closed = None
         enter(self)
         return self
 
@@ -59,6 +61,8 @@ class Phase:
     def credit(self, source: Source, share: Share, totals: dict[Key, int]) -> None:
         """Credit the span, and the phase within it."""
         self.span.credit(source, share, totals)
+        if self.span.settled_at is not None:
+            return
         tally = self.span.tally()
         tally.phases = tally.phases or {}
         tally.phases[self.name] = tally.phases.get(self.name, 0) + share[0]
@@ -86,16 +90,17 @@ class Batch:
     cpu_seconds = 0.0
 
     def __init__(self, rows: Iterable[tuple[SpanAccount, float]], record: Record) -> None:
-        self.rows = tuple(rows)
+        self.rows = tuple(_row(row) for row in rows)
         weights = [weight for _, weight in self.rows]
         wrong = [weight for weight in weights if not (math.isfinite(weight) and weight >= 0.0)]
-        if wrong or not sum(weights) > 0.0:
+        if wrong or not any(weights):
             raise ValueError(
                 f"batch weights {wrong or weights!r} are not possible; "
                 "allowed: finite numbers from 0 up, at least one of them above 0"
             )
-        total = math.fsum(weights)
-        self.parts = [weight / total for weight in weights]
+        largest = max(weights)  # taken out first: the sum of large weights may not be finite
+        total = math.fsum(weight / largest for weight in weights)
+        self.parts = [weight / largest / total for weight in weights]
         self.record = record
         self.key = self.rows[0][0].key
         self.device = "any" if any(span.device == "any" for span, _ in self.rows) else "cpu"
@@ -104,6 +109,7 @@ class Batch:
 
     def __enter__(self) -> Batch:
         """Begin the work on this thread."""
+        self.closed = None
         enter(self)
         return self
 
@@ -112,7 +118,11 @@ class Batch:
         leave(self)
 
     def begun(self) -> None:
-        """Hold the spans until this batch is settled too."""
+        """Hold the spans until this batch is settled too; one that is settled already has left, and pays no more."""
+        left = [(row, part) for row, part in zip(self.rows, self.parts, strict=True) if row[0].settled_at is None]
+        if 0 < len(left) < len(self.rows) and (total := sum(part for _, part in left)) > 0.0:
+            self.rows = tuple(row for row, _ in left)
+            self.parts = [part / total for _, part in left]
         for span, _ in self.rows:
             span.held += 1
 
@@ -136,3 +146,15 @@ class Batch:
         """Note that joules are missing."""
         for span, _ in self.rows:
             span.lack()
+
+
+def _row(row: object) -> tuple[SpanAccount, float]:
+    """Return a row of a batch, checked.
+
+    Raises:
+        TypeError: if it is not a pair of a span and a number.
+    """
+    match row:
+        case (span, int() | float() as weight) if hasattr(span, "tally"):
+            return cast(SpanAccount, span), float(weight)
+    raise TypeError(f"batch row {row!r} is not possible; allowed: (span, weight) pairs, weight a number")

@@ -109,8 +109,9 @@ class Sampler:
         try:
             readings = self._meter.read()
         except MeterError as error:
-            self._fail(error.reason, error.detail)
-            return self._give_up("sensor_lost") if self._overdue(self._clock.now()) else None
+            return self._missed(error.reason, error.detail)
+        except Exception as error:  # noqa: BLE001 - a meter is foreign code; what it breaks must not stop the others
+            return self._missed("broken", repr(error))
         now = readings[0].instant
         if not self._counters:
             self._start(readings)
@@ -131,6 +132,12 @@ class Sampler:
             counter.frozen = True
             self._fail("frozen", "the counter does not move")
         return self._interval(readings)
+
+    def _missed(self, reason: str, detail: str) -> Interval | None:
+        """Skip this tick, or let time go on without the meter once it has been away for too long."""
+        self._fail(reason, detail)
+        now = self._clock.now()
+        return self._give_up(now) if self._overdue(now) and now > self._until else None
 
     def _start(self, readings: Sequence[Reading]) -> None:
         """Take the first reading: what came before is nobody's."""
@@ -160,12 +167,12 @@ class Sampler:
             self._lost = ""
         return interval
 
-    def _give_up(self, reason: str) -> Interval:
-        """Let time go on without the meter: an interval in which no domain has joules."""
+    def _give_up(self, now: float) -> Interval:
+        """Return an interval in which no domain has joules."""
         if not self._lost:
-            self._lost = reason
+            self._lost = "sensor_lost"
             _log.warning("greeninfer.meter_lost meter=%s", self.info.name)
-        start, self._until = self._until, max(self._until, self._clock.now())
+        start, self._until = self._until, now
         return Interval(self.info.name, start, self._until, ())
 
     def _fail(self, reason: str, detail: str) -> None:

@@ -167,9 +167,10 @@ class Span:
 
     def credit(self, source: Source, share: Share, totals: dict[Key, int]) -> None:
         """Take a share (sampler thread only)."""
-        if self.credits is None:
-            self.credits = Credit()
-        self.credits.add(source, share)
+        if self.settled_at is None:  # what was told of it stays; a batch may have outlived all of its rows
+            if self.credits is None:
+                self.credits = Credit()
+            self.credits.add(source, share)
         totals[self.key] = totals.get(self.key, 0) + share[0]
 
     def lack(self) -> None:

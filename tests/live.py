@@ -7,7 +7,9 @@ The thread ticks once, at the start; after that time stands still for the books 
 from __future__ import annotations
 
 import queue
-from collections.abc import Callable
+import threading
+import time
+from collections.abc import Callable, Iterable
 from time import perf_counter, thread_time
 from types import TracebackType
 
@@ -30,6 +32,14 @@ def spin(cpu_seconds: float) -> float:
     while (used := thread_time() - begun) < cpu_seconds:
         pass
     return used
+
+
+def wait_until_asleep(threads: Iterable[threading.Thread]) -> None:
+    """Return once these threads use no CPU time any more; what they do to fall asleep is work, too."""
+    clocks = [time.pthread_getcpuclockid(thread.ident) for thread in threads if thread.ident]
+    before = [0.0]
+    while before != (before := [time.clock_gettime(clock) for clock in clocks]):
+        time.sleep(0.002)
 
 
 class Clock(SystemClock):

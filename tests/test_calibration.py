@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from greeninfer._calibration import ENOUGH_ROWS, OWN_WEIGHTS, Calibration
+from greeninfer._calibration import OWN_WEIGHTS, Calibration
+from greeninfer._fit import ENOUGH_ROWS
 from greeninfer._ledger import Row
 from greeninfer._records import Weights
 
@@ -377,4 +378,4 @@ def test_a_row_that_lacks_a_domain_or_has_no_length_changes_nothing(row: Row) ->
 
 
 def test_before_any_good_row_there_are_no_weights() -> None:
-    assert Calibration([PACKAGE, DRAM]).learn(Row(0.1, 0.1, joules={PACKAGE: 1.0})) == {}
+    assert Calibration([PACKAGE, DRAM]).learn(Row(0.1, 0.1)) == {}

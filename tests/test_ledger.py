@@ -390,7 +390,7 @@ ledger_weights = st.builds(
 
 @few
 @given(
-    st.lists(piece, max_size=25),
+    st.lists(piece, min_size=3, max_size=25),
     ledger_weights,
     st.lists(st.floats(0.0, 1e4), min_size=3, max_size=3),
     st.one_of(st.just(0.0), st.floats(1e-6, 5.0)),

@@ -263,9 +263,9 @@ def with_block_in_a_measured_coroutine(live: Live) -> None:
     @measure("outer")
     async def outer() -> None:
         with measure(NAME):
-            live.burn(60.0)
+            live.burn_apart(60.0)
             await elsewhere(live)
-            live.burn(40.0)
+            live.burn_apart(40.0)
 
     asyncio.run(outer())
 
@@ -319,19 +319,20 @@ def test_name_model_and_attributes_reach_the_exporters() -> None:
         predict()
         with measure("rerank", model="minilm", attributes={"k": 10}) as span:
             span.set_attribute("rows", 7)
-        classify, rerank = live.settle()
-        assert (classify.key, classify.attributes) == (("classify", "tfidf-lr"), {"revision": 3})
-        assert (rerank.key, rerank.attributes) == (("rerank", "minilm"), {"k": 10, "rows": 7})
+        assert {each.key: each.attributes for each in live.settle()} == {
+            ("classify", "tfidf-lr"): {"revision": 3},
+            ("rerank", "minilm"): {"k": 10, "rows": 7},
+        }
 
 
 def test_attributes_of_one_span_do_not_reach_the_next() -> None:
     with Live() as live:
         door = measure("rerank", attributes={"k": 10})
-        with door as span:
-            span.set_attribute("user", "first")
-        with door:
+        with door as first:
+            first.set_attribute("user", "first")
+        with door as second:
             pass
-        assert [each.attributes for each in live.settle()] == [{"k": 10, "user": "first"}, {"k": 10}]
+        assert (first.attributes, second.attributes) == ({"k": 10, "user": "first"}, {"k": 10})
 
 
 @pytest.mark.parametrize("shape_name", ["function", "coroutine", "generator", "async_generator", "with_block"])

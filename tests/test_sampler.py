@@ -183,6 +183,17 @@ def test_a_meter_that_never_worked_does_not_hold_time_up() -> None:
     assert world.intervals[-1].start == world.clock.now() - TICK
 
 
+def test_time_that_did_not_pass_is_no_interval_even_without_a_meter() -> None:
+    world = started()
+    world.meter.broken = "vanished"
+    for _ in range(20):
+        world.tick(1.0)
+    count = len(world.intervals)
+    assert world.read() is None
+    assert len(world.intervals) == count
+    assert world.tick(1.0) is not None
+
+
 def test_losing_a_meter_is_logged_once_each_way(caplog: pytest.LogCaptureFixture) -> None:
     world = started()
     with caplog.at_level(logging.INFO, "greeninfer"):
@@ -378,8 +389,8 @@ event = st.one_of(
 )
 
 
-@settings(max_examples=60, deadline=None)
-@given(st.lists(event, max_size=40))
+@settings(max_examples=40, deadline=None)
+@given(st.lists(event, min_size=10, max_size=40))
 def test_intervals_follow_each_other_and_lose_no_joule(script: list[tuple[str, float, float]]) -> None:
     world = started(PACKAGE, DRAM)
     first = dict(world.meter.joules)

@@ -207,10 +207,11 @@ def test_a_span_closed_from_a_busy_thread_leaves_that_thread_alone() -> None:
 actions = st.sampled_from(["open", "open", "close", "step", "phase", "wait", "run", "run", "run", "cut"])
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(
     st.lists(
         st.tuples(actions, st.integers(1, 3), st.floats(0.0, 1.0)),
+        min_size=20,
         max_size=60,
     )
 )
