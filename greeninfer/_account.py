@@ -87,8 +87,11 @@ class Account(Protocol):
         """Note in the sampler thread that the close edge was seen."""
         ...
 
-    def credit(self, source: Source, share: Share, totals: dict[Key, int]) -> None:
-        """Take a share; add its nanojoules to ``totals`` under the route that they are booked to."""
+    def credit(self, source: Source, share: Share, totals: dict[Key, int]) -> int:
+        """Take a share; add its nanojoules to ``totals`` under the route that they are booked to.
+
+        Returns the nanojoules that come too late: their span is settled, and what was told of it stays.
+        """
         ...
 
     def lack(self) -> None:

@@ -180,11 +180,14 @@ class Ledger:
         source = Source(domain, delta.quality, self._gain)
         totals: dict[Key, int] = {}
         shares_out = zip(nanojoules, static.tolist(), repeats.tolist(), variance.tolist(), strict=False)
+        late = 0
         for account, share in zip(activity.accounts, shares_out, strict=False):
-            account.credit(source, share, totals)
+            late += account.credit(source, share, totals)
         lines = [Line("attributed", domain, delta.quality, got, *key) for key, got in totals.items()]
         lines.append(Line("idle", domain, delta.quality, nanojoules[count]))
         lines.append(Line("other", domain, delta.quality, nanojoules[count + 1]))
+        if late:
+            lines.append(Line("unattributed", domain, delta.quality, late, reason="late"))
         return lines
 
 

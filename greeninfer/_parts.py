@@ -58,14 +58,15 @@ class Phase:
         """Let the span settle."""
         self.span.held -= 1
 
-    def credit(self, source: Source, share: Share, totals: dict[Key, int]) -> None:
-        """Credit the span, and the phase within it."""
-        self.span.credit(source, share, totals)
-        if self.span.settled_at is not None:
-            return
+    def credit(self, source: Source, share: Share, totals: dict[Key, int]) -> int:
+        """Credit the span, and the phase within it; return the nanojoules that come too late."""
+        late = self.span.credit(source, share, totals)
+        if late:
+            return late
         tally = self.span.tally()
         tally.phases = tally.phases or {}
         tally.phases[self.name] = tally.phases.get(self.name, 0) + share[0]
+        return 0
 
     def lack(self) -> None:
         """Note that joules are missing."""
@@ -131,16 +132,18 @@ class Batch:
         for span, _ in self.rows:
             span.held -= 1
 
-    def credit(self, source: Source, share: Share, totals: dict[Key, int]) -> None:
-        """Split a share by weight; the last nanojoules go to the largest remainders."""
+    def credit(self, source: Source, share: Share, totals: dict[Key, int]) -> int:
+        """Split a share by weight, the last nanojoules by largest remainder; return those that come too late."""
         nanojoules, static, spread, variance = share
         exact = [nanojoules * part for part in self.parts]
         whole = [math.floor(each) for each in exact]
         by_remainder = sorted(range(len(whole)), key=lambda row: whole[row] - exact[row])
         for row in by_remainder[: nanojoules - sum(whole)]:
             whole[row] += 1
-        for (span, _), part, got in zip(self.rows, self.parts, whole, strict=True):
+        return sum(
             span.credit(source, (got, static * part, spread * part, variance * part * part), totals)
+            for (span, _), part, got in zip(self.rows, self.parts, whole, strict=True)
+        )
 
     def lack(self) -> None:
         """Note that joules are missing."""

@@ -165,13 +165,15 @@ class Span:
     def ended(self) -> None:
         """Do nothing."""
 
-    def credit(self, source: Source, share: Share, totals: dict[Key, int]) -> None:
-        """Take a share (sampler thread only)."""
-        if self.settled_at is None:  # what was told of it stays; a batch may have outlived all of its rows
-            if self.credits is None:
-                self.credits = Credit()
-            self.credits.add(source, share)
+    def credit(self, source: Source, share: Share, totals: dict[Key, int]) -> int:
+        """Take a share (sampler thread only); return the nanojoules that come too late."""
+        if self.settled_at is not None:
+            return share[0]
+        if self.credits is None:
+            self.credits = Credit()
+        self.credits.add(source, share)
         totals[self.key] = totals.get(self.key, 0) + share[0]
+        return 0
 
     def lack(self) -> None:
         """Note that joules are missing from a tick in which this ran (sampler thread only)."""

@@ -366,10 +366,8 @@ def test_what_was_learned_stays_while_the_load_does_not_change() -> None:
     assert_knows(calibration.weights[PACKAGE], machine, 0.01)
 
 
-@pytest.mark.parametrize(
-    "row", [Row(0.1, 0.1, {HEAVY: 0.1}, joules={PACKAGE: 1e6}), Row(0.0, 0.0, joules={PACKAGE: 1e6, DRAM: 1e6})]
-)
-def test_a_row_that_lacks_a_domain_or_has_no_length_changes_nothing(row: Row) -> None:
+@pytest.mark.parametrize("row", [Row(0.1, 0.1, {HEAVY: 0.1}), Row(0.0, 0.0, joules={PACKAGE: 1e6, DRAM: 1e6})])
+def test_a_row_without_joules_or_without_length_changes_nothing(row: Row) -> None:
     calibration = Calibration([PACKAGE, DRAM])
     machines = {PACKAGE: Machine(), DRAM: Machine(6.0, 1.0)}
     before = teach(calibration, machines, 100)

@@ -24,12 +24,12 @@ FACE = "__init__"
 WINGS = ("meters", "exporters")
 # In this order: a module of the middle may import only what stands before it.
 MIDDLE = (
-    "_account", "_running", "_parts", "_span", "_steps", "_timeline", "_virtual_clocks", "_ledger", "_calibration",
-    "_sampler", "_share", "_books",
+    "_account", "_running", "_parts", "_span", "_steps", "_timeline", "_virtual_clocks", "_ledger", "_fit",
+    "_calibration", "_sampler", "_share", "_books",
 )  # fmt: skip
 DOORS = ("_measure", "asgi", "threads", "integrations", "testing", "bench")
 FLOORS = (
-    ("errors", "_clock", "_records", "_settings"),
+    ("errors", "_clock", "_energy", "_records", "_settings"),
     WINGS,
     MIDDLE,
     ("_monitor", "_installed"),
