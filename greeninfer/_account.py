@@ -105,6 +105,7 @@ class SpanAccount(Account, Protocol):
     parent: SpanAccount | None
     outcome: Outcome
     door: object
+    lasted_until: float | None
     held: int
     nested: int
     settled_at: float | None

@@ -8,8 +8,10 @@ by it. That is all that ever happens on the request path; joules follow in the s
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from contextvars import ContextVar
 from time import perf_counter, thread_time
+from typing import Any
 
 from greeninfer._account import Account, SpanAccount
 from greeninfer._energy import Outcome
@@ -89,24 +91,40 @@ def close_span(span: SpanAccount, outcome: Outcome) -> None:
         span.outcome = outcome
     leave(span)
     if current.get() is span:
-        current.set(span.parent)
+        parent = span.parent
+        while parent is not None and parent.closed is not None:
+            parent = parent.parent
+        current.set(parent)
 
 
 class Stepper:
     """Lets a span run in steps: only between ``resume`` and ``pause`` does its thread's CPU time count.
 
     What was innermost inside (a phase, a child span) is kept over a pause, and other work has the thread meanwhile.
+
+    Args:
+        span: opened by the first step.
+        work: the coroutine, generator or async generator; a stepper that is dropped unused closes it, so that a
+            coroutine which nobody awaits warns once and not twice.
     """
 
-    __slots__ = ("_before", "_inner", "_outer", "_paused", "_running", "_span")
+    __slots__ = ("_before", "_inner", "_outer", "_paused", "_running", "_span", "work")
 
-    def __init__(self, span: SpanAccount) -> None:
+    def __init__(self, span: SpanAccount, work: Any) -> None:
+        self.work = work
         self._span = span
         self._running: Account | None = None  # what goes on inside at the next step
         self._inner: SpanAccount | None = None
         self._before: Account | None = None  # what goes on outside after this step
         self._outer: SpanAccount | None = None
         self._paused = 0.0
+
+    def __del__(self) -> None:
+        """Close a span whose work was dropped halfway, by a loop that died or a consumer that left."""
+        if self._span.closed is None and self._paused:
+            self._last_step(lambda: None)
+        elif not self._paused and hasattr(self.work, "close"):
+            self.work.close()
 
     def resume(self) -> None:
         """Begin a step; the first one opens the span."""
@@ -136,11 +154,23 @@ class Stepper:
         self._put_back()
 
     def abandon(self) -> None:
-        """Close a span that will never be resumed, as of its last pause: the consumer left long ago, perhaps."""
-        span, local = self._span, here
-        if span.closed is None and self._paused:
-            span.outcome, span.closed = "cancelled", self._paused
-            span.record((perf_counter(), thread_time(), local.thread, local.running, span))
+        """Close the work and the span: the consumer left, perhaps long ago, so it lasted until its last pause."""
+        if self._paused:
+            self._last_step(self.work.close)
+        else:
+            self.work.close()
+
+    def leaving(self) -> None:
+        """Note that the consumer left: the span lasted until its last pause."""
+        self._span.lasted_until = self._span.lasted_until or self._paused
+
+    def _last_step(self, close: Callable[[], None]) -> None:
+        self.leaving()
+        self.resume()
+        try:
+            close()
+        finally:
+            self.finish("cancelled")
 
     def _put_back(self) -> None:
         here.stepping -= 1

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Mapping, Sequence
 from time import perf_counter
-from typing import Protocol
+from typing import Protocol, SupportsIndex
 
 from greeninfer._account import Account, Credit, Key, Record, Share, Source, SpanAccount
 from greeninfer._energy import Energy, Outcome, Quality
@@ -33,6 +34,7 @@ class Span:
     resume: Account | None = None
     opened = 0.0
     closed: float | None = None
+    lasted_until: float | None = None  # if its consumer left before it was closed
     outcome: Outcome = "ok"
     token_counts: dict[str, int] | None = None
     # What follows is written by the sampler thread alone.
@@ -67,10 +69,8 @@ class Span:
         Raises:
             ValueError: for a count that is negative or not a whole number; nothing is added then.
         """
-        given = {"input": input, "output": output, "reasoning": reasoning}
-        for kind, count in given.items():
-            if not isinstance(count, int) or isinstance(count, bool) or count < 0:
-                raise ValueError(f"{kind}={count!r} tokens is not possible; allowed: whole numbers from 0 up")
+        counts = {"input": input, "output": output, "reasoning": reasoning}
+        given = {kind: _whole(kind, count) for kind, count in counts.items()}
         before = self.token_counts or {}
         self.token_counts = {kind: before.get(kind, 0) + count for kind, count in given.items()}
 
@@ -131,7 +131,7 @@ class Span:
     @property
     def seconds(self) -> float:
         """Return how long it was open, or is by now."""
-        end = self.closed if self.closed is not None else perf_counter()
+        end = self.lasted_until or (self.closed if self.closed is not None else perf_counter())
         return max(0.0, end - self.opened) if self.opened else 0.0
 
     @property
@@ -184,3 +184,14 @@ class Span:
         if self.credits is None:
             self.credits = Credit()
         return self.credits
+
+
+def _whole(kind: str, count: object) -> int:
+    """Return a number of tokens, also one that an array library counted.
+
+    Raises:
+        ValueError: if it is negative or not a whole number.
+    """
+    if isinstance(count, SupportsIndex) and not isinstance(count, bool) and operator.index(count) >= 0:
+        return operator.index(count)
+    raise ValueError(f"{kind}={count!r} tokens is not possible; allowed: whole numbers from 0 up")

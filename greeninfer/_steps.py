@@ -6,50 +6,47 @@ Each driver passes on whatever is sent or thrown in, and whatever comes out, unt
 
 from __future__ import annotations
 
+import sys
 import types
-from collections.abc import AsyncGenerator, Coroutine, Generator
+from collections.abc import AsyncGenerator, Generator
 from typing import Any
 
 from greeninfer._running import Stepper, outcome_of
 
 
-async def run_coroutine(coroutine: Coroutine[Any, Any, Any], stepper: Stepper) -> Any:
+async def run_coroutine(stepper: Stepper) -> Any:
     """Await a coroutine; its steps on the event loop count as running."""
-    return await _steps(coroutine, stepper, closes=True)
+    return await _coroutine_steps(stepper)
 
 
 @types.coroutine
-def _steps(awaitable: Any, stepper: Stepper, *, closes: bool) -> Generator[Any, Any, Any]:
-    """Step anything with send, throw and close; ``closes`` says whether a normal return ends the span."""
-    step, argument = awaitable.send, None
+def _coroutine_steps(stepper: Stepper) -> Generator[Any, Any, Any]:
+    coroutine = stepper.work
+    step, argument = coroutine.send, None
     while True:
         stepper.resume()
         try:
             waited_for = step(argument)
         except StopIteration as stop:
-            if closes:
-                stepper.finish("ok")
-            else:
-                stepper.pause()
+            stepper.finish("ok")
             return stop.value
         except BaseException as error:
             stepper.finish(outcome_of(error))
             raise
         stepper.pause()
         try:
-            step, argument = awaitable.send, (yield waited_for)
+            step, argument = coroutine.send, (yield waited_for)
         except GeneratorExit:
-            awaitable.close()
             stepper.abandon()
             raise
         except BaseException as error:
-            step, argument = awaitable.throw, error
+            step, argument = coroutine.throw, error
 
 
-def run_generator(generator: Generator[Any, Any, Any], stepper: Stepper) -> Generator[Any, Any, Any]:
+def run_generator(stepper: Stepper) -> Generator[Any, Any, Any]:
     """Iterate a generator; only the time inside it counts, not what the consumer does between items."""
-    step: Any = generator.send
-    argument: Any = None
+    generator = stepper.work
+    step, argument = generator.send, None
     while True:
         stepper.resume()
         try:
@@ -65,26 +62,82 @@ def run_generator(generator: Generator[Any, Any, Any], stepper: Stepper) -> Gene
             step, argument = generator.send, (yield item)
         except GeneratorExit:
             stepper.abandon()
-            generator.close()
             raise
         except BaseException as error:
             step, argument = generator.throw, error
 
 
-async def run_async_generator(generator: AsyncGenerator[Any, Any], stepper: Stepper) -> AsyncGenerator[Any, Any]:
+async def run_async_generator(stepper: Stepper) -> AsyncGenerator[Any, Any]:
     """Iterate an async generator; only its own steps count, neither its waits nor its consumer."""
-    step: Any = generator.asend
-    argument: Any = None
+    generator = stepper.work
+    asked = _first(generator)
     while True:
         try:
-            item = await _steps(step(argument), stepper, closes=False)
+            item = await _item_steps(asked, stepper)
         except StopAsyncIteration:
             return
         try:
-            step, argument = generator.asend, (yield item)
+            asked = generator.asend((yield item))
         except GeneratorExit:
-            stepper.abandon()
-            await generator.aclose()
+            await _closing_steps(generator.aclose(), stepper)
             raise
         except BaseException as error:
-            step, argument = generator.athrow, error
+            asked = generator.athrow(error)
+
+
+def _first(generator: AsyncGenerator[Any, Any]) -> Any:
+    """Ask for the first item without telling the event loop of this generator: its driver is the one to close.
+
+    A loop that shuts down closes all async generators that it knows of at once, and would find this one closing.
+    """
+    hooks = sys.get_asyncgen_hooks()
+    sys.set_asyncgen_hooks(None, None)
+    try:
+        return generator.asend(None)
+    finally:
+        sys.set_asyncgen_hooks(*hooks)
+
+
+@types.coroutine
+def _item_steps(asked: Any, stepper: Stepper) -> Generator[Any, Any, Any]:
+    """Step until the next item; what ends the generator closes the span."""
+    step, argument = asked.send, None
+    while True:
+        stepper.resume()
+        try:
+            waited_for = step(argument)
+        except StopIteration as item:
+            stepper.pause()
+            return item.value
+        except BaseException as error:
+            stepper.finish(outcome_of(error))
+            raise
+        stepper.pause()
+        try:
+            step, argument = asked.send, (yield waited_for)
+        except GeneratorExit:
+            asked.close()
+            raise
+        except BaseException as error:
+            step, argument = asked.throw, error
+
+
+@types.coroutine
+def _closing_steps(closing: Any, stepper: Stepper) -> Generator[Any, Any, None]:
+    """Step until the generator is closed because its consumer left; it lasted until its last item."""
+    stepper.leaving()
+    step, argument = closing.send, None
+    while True:
+        stepper.resume()
+        try:
+            waited_for = step(argument)
+        except BaseException as error:
+            stepper.finish("cancelled")
+            if isinstance(error, StopIteration):
+                return
+            raise
+        stepper.pause()
+        try:
+            step, argument = closing.send, (yield waited_for)
+        except BaseException as error:
+            step, argument = closing.throw, error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import inspect
 import sys
 from collections.abc import Callable, Mapping
@@ -102,13 +103,16 @@ def _call(route: Route) -> Wrapper:
     return call
 
 
-def _stepwise(route: Route, run: Callable[[Any, Stepper], Any], *, generator: bool) -> Wrapper:
+def _stepwise(route: Route, run: Callable[[Stepper], Any], *, generator: bool) -> Wrapper:
     def call(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         span = _open(route)
         if span is None:
             return wrapped(*args, **kwargs)
         span.stepwise = generator
-        return run(wrapped(*args, **kwargs), Stepper(span))
+        work = wrapped(*args, **kwargs)
+        running = run(Stepper(span, work))
+        running.__name__, running.__qualname__ = work.__name__, work.__qualname__  # as tracebacks and tasks show it
+        return running
 
     return call
 
@@ -116,6 +120,8 @@ def _stepwise(route: Route, run: Callable[[Any, Stepper], Any], *, generator: bo
 def _wrapper_for(function: Callable[..., Any], route: Route) -> Wrapper:
     """Choose by the kind of function, once."""
     inner = getattr(function, "__func__", function)
+    if not inspect.isroutine(inner) and not isinstance(inner, functools.partial):
+        inner = type(inner).__call__
     if inspect.iscoroutinefunction(inner):
         return _stepwise(route, run_coroutine, generator=False)
     if inspect.isasyncgenfunction(inner):

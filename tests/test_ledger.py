@@ -145,6 +145,32 @@ def test_less_joules_than_the_base_scale_it_down() -> None:
     assert heavy.energy().dynamic_joules == pytest.approx(0.0, abs=1e-9)
 
 
+def test_a_base_that_is_scaled_down_is_no_more_static_than_it_was_metered() -> None:
+    # 27.5 of 55 J in the first second, all static; 55 static and 8 dynamic in the second.
+    bench = Bench(TRUE)
+    heavy = bench.span("heavy")
+    bench.add((heavy, 0.0, 2.0, 2.0))
+    bench.settle(0.0, 1.0, 27.5)
+    bench.settle(1.0, 2.0, 63.0)
+    assert heavy.energy().static_joules == pytest.approx(82.5, rel=1e-9)
+    assert heavy.energy().dynamic_joules == pytest.approx(8.0, rel=1e-9)
+
+
+def test_what_can_be_learned_from_a_tick_is_told() -> None:
+    bench = Bench(TRUE)
+    bench.add((bench.span("heavy"), 0.0, 1.0, 0.75), (bench.span("cheap"), 0.0, 1.0, 0.5))
+    bench.add((bench.span("cheap"), 0.0, 0.5, 0.5))
+    bench.settle(0.0, 2.0, 110.0, other=0.5)
+    (row,) = bench.rows
+    assert (row.seconds, row.joules) == (2.0, {PACKAGE.id: 110.0})
+    assert row.ran == {("heavy", ""): pytest.approx(0.75), ("cheap", ""): pytest.approx(1.0)}
+    assert row.other == pytest.approx(0.5)
+    # Squares of what each is believed to draw: 8 W for 0.75 s, and twice 3.5 W for half a second.
+    assert row.squares == {PACKAGE.id: pytest.approx(6.0**2 + 2 * 1.75**2)}
+    # Nothing runs: until 0.5 s neither of the first two nor the third, who runs all the time; after 1 s only others.
+    assert row.active == pytest.approx(0.5 + 0.5 * (1.0 - 0.25 * 0.5 * 0.75) + 1.0 * 0.25)
+
+
 @few
 @given(st.floats(0.001, 1.0), st.floats(0.0, 1.0), st.floats(1.0, 500.0))
 def test_two_of_the_same_route_that_run_alike_pay_alike(seconds: float, rho: float, watts: float) -> None:

@@ -320,6 +320,14 @@ def test_a_reset_without_any_guess_is_not_forgotten_either() -> None:
     assert {fault for _, fault in told(world.tick(3.0))} == {"reset"}
 
 
+def test_a_reset_that_was_seen_while_time_stood_still_is_not_forgotten() -> None:
+    world = started()
+    world.tick(5.0)
+    world.meter.reset(2.0)
+    assert world.read() is None
+    assert sorted(told(world.tick(1.0))) == [(1.0, "reset"), (2.0, "reset")]
+
+
 def test_two_resets_in_one_interval_are_two_guesses() -> None:
     world = started(PACKAGE, DRAM)
     world.tick(5.0, 1.0)
