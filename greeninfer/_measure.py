@@ -62,10 +62,11 @@ def measure(
 class Measure:
     """What ``measure("name")`` returns: a decorator, and a context manager that can be used many times over."""
 
-    __slots__ = ("_route",)
+    __slots__ = ("_open", "_route")
 
     def __init__(self, route: Route) -> None:
         self._route = route
+        self._open: list[Span] = []
 
     def __call__(self, function: Callable[P, R], /) -> Callable[P, R]:
         """Return the function, measured at each call."""
@@ -84,6 +85,7 @@ class Measure:
                 span.interleaved = True
                 _warn_interleaved(span.name)
             open_span(span)
+            self._open.append(span)
         return span
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
@@ -91,7 +93,10 @@ class Measure:
         span = current_span.get()
         while span is not None and span.door is not self:
             span = span.parent
+        if span is None and self._open:  # a coroutine that the garbage collector closes has lost its context
+            span = self._open[-1]
         if isinstance(span, Span):
+            self._open.remove(span)
             close_span(span, "ok" if error is None else outcome_of(error))
 
     async def __aenter__(self) -> Span:

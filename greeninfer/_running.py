@@ -8,7 +8,6 @@ by it. That is all that ever happens on the request path; joules follow in the s
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from contextvars import ContextVar
 from time import perf_counter, thread_time
 from typing import Any
@@ -121,10 +120,8 @@ class Stepper:
 
     def __del__(self) -> None:
         """Close a span whose work was dropped halfway, by a loop that died or a consumer that left."""
-        if self._span.closed is None and self._paused:
-            self._last_step(lambda: None)
-        elif not self._paused and hasattr(self.work, "close"):
-            self.work.close()
+        if self._span.closed is None:
+            self.abandon()
 
     def resume(self) -> None:
         """Begin a step; the first one opens the span."""
@@ -155,22 +152,22 @@ class Stepper:
 
     def abandon(self) -> None:
         """Close the work and the span: the consumer left, perhaps long ago, so it lasted until its last pause."""
-        if self._paused:
-            self._last_step(self.work.close)
-        else:
-            self.work.close()
+        close = getattr(self.work, "close", None)  # an async generator has none that could be called from here
+        if self._span.closed is not None or not self._paused:
+            if close is not None:
+                close()
+            return
+        self.leaving()
+        self.resume()
+        try:
+            if close is not None:
+                close()
+        finally:
+            self.finish("cancelled")
 
     def leaving(self) -> None:
         """Note that the consumer left: the span lasted until its last pause."""
         self._span.lasted_until = self._span.lasted_until or self._paused
-
-    def _last_step(self, close: Callable[[], None]) -> None:
-        self.leaving()
-        self.resume()
-        try:
-            close()
-        finally:
-            self.finish("cancelled")
 
     def _put_back(self) -> None:
         here.stepping -= 1
