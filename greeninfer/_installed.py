@@ -23,7 +23,7 @@ def installed() -> Monitor:
     if in_use:
         return in_use[-1]
     try:
-        monitor = Monitor(Settings.from_env(os.environ))
+        monitor = Monitor()
     except GreeninferError as error:
         _log.error("greeninfer.disabled error=%s", error)
         monitor = Monitor(Settings(disabled=True))

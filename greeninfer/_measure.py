@@ -96,7 +96,8 @@ class Measure:
         if span is None and self._open:  # a coroutine that the garbage collector closes has lost its context
             span = self._open[-1]
         if isinstance(span, Span):
-            self._open.remove(span)
+            if span in self._open:
+                self._open.remove(span)
             close_span(span, "ok" if error is None else outcome_of(error))
 
     async def __aenter__(self) -> Span:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import dataclasses
 import logging
+import os
 import threading
 from collections import deque
 from collections.abc import Sequence
@@ -45,13 +46,13 @@ class Monitor:
     The first span starts it. As a context manager it is the one that the doors write to until the end of the block.
 
     Args:
-        settings: how to measure; default: the defaults, not the environment.
+        settings: how to measure; default: from ``GREENINFER_*``.
         meters: read these instead of those that the settings name; the caller closes them.
         exporters: use these instead of those that the settings name; the caller closes them.
         clock, share, thread_cpu: how time, other processes and other threads are seen.
 
     Raises:
-        SettingsError: for a meter or exporter that does not exist.
+        SettingsError: for a variable that is unknown or malformed, or a meter or exporter that does not exist.
     """
 
     def __init__(
@@ -64,7 +65,7 @@ class Monitor:
         share: Share | None = None,
         thread_cpu: ThreadCpu | None = None,
     ) -> None:
-        self.settings = settings or Settings()
+        self.settings = Settings.from_env(os.environ) if settings is None else settings
         check_names(self.settings)
         self._given_meters = meters
         self._given_exporters = exporters
@@ -89,14 +90,15 @@ class Monitor:
         self.guard = threading.RLock()
         self._wake = threading.Event()
         self._never = threading.Event()
+        self._first = threading.Event()  # set after the first tick
         self._settled = threading.Condition()
 
     # The request path
 
     def _start_and_record(self, edge: Edge) -> None:
-        """Take the first edge; the thread that it starts opens the meters."""
+        """Take the first edge; the thread that it starts opens the meters, and the request goes on at once."""
         self.inbox.append(edge)
-        self.start()
+        self._start_thread()
 
     def _wake_and_record(self, edge: Edge) -> None:
         """Take an edge while the sampler rests."""
@@ -116,8 +118,16 @@ class Monitor:
         """Return why the other meters are not read."""
         return self._opened.refused
 
-    def start(self) -> None:
-        """Start the sampler thread; it does nothing if the thread is there or the monitor is disabled."""
+    def start(self, timeout: float = 2.0) -> None:
+        """Start the sampler thread and wait up to ``timeout`` seconds for its first reading.
+
+        Joules are known from that reading on. It does nothing if the thread is there or the monitor is disabled.
+        """
+        self._start_thread()
+        if self._thread is not None:
+            self._first.wait(timeout)
+
+    def _start_thread(self) -> None:
         with self.guard:
             if self.settings.disabled or self._thread is not None or self._stopping:
                 return
@@ -243,6 +253,7 @@ class Monitor:
         quiet = 0
         while not self._stopping:
             self._attempt(force=False)
+            self._first.set()
             quiet = quiet + 1 if self._books is None or self._books.quiet else 0
             if quiet < _QUIET_TICKS:
                 self._wake.wait(self.settings.tick_seconds)

