@@ -19,7 +19,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -85,11 +85,11 @@ class Report:
 class Worker:
     """One process of `_workers.py`; `ask` writes a line and reads one."""
 
-    def __init__(self, python: str, *arguments: str) -> None:
+    def __init__(self, python: str, *arguments: str, environ: Mapping[str, str] | None = None) -> None:
         self._errors = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115
         self._process = subprocess.Popen(
             [python, str(WORKERS), *arguments],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, text=True, env=environ,
         )  # fmt: skip
 
     def read(self) -> dict[str, Any]:
@@ -194,11 +194,7 @@ def import_cost(report: Report, effort: Effort, peers_python: str | None) -> Non
     rows = []
     ours, heavy = 0.0, []
     for module, python in modules.items():
-        answers = []
-        for _ in range(effort.imports):
-            worker = Worker(str(python), "import", module)
-            answers.append(worker.read())
-            worker.end()
+        answers = imports_of(module, str(python), effort.imports)
         if "unavailable" in answers[0]:
             rows.append([module, f"not run: {answers[0]['unavailable']}", "", ""])
             continue
@@ -209,6 +205,19 @@ def import_cost(report: Report, effort: Effort, peers_python: str | None) -> Non
     report.table("Import", ["module", "CPU s", "modules", "heavy ones among them"], rows)
     report.target("import greeninfer", ours, IMPORT_SECONDS, "CPU s")
     report.target("heavy packages imported by it", len(heavy), 0, "")
+
+
+def imports_of(module: str, python: str, times: int) -> list[dict[str, Any]]:
+    """Import so many times, each in a new process, with the byte code that the second import of an installation has."""
+    answers = []
+    with tempfile.TemporaryDirectory() as cache:
+        environ = {**os.environ, "PYTHONPYCACHEPREFIX": cache}
+        environ.pop("PYTHONDONTWRITEBYTECODE", None)
+        for _ in range(1 + times):
+            worker = Worker(python, "import", module, environ=environ)
+            answers.append(worker.read())
+            worker.end()
+    return answers[1:]
 
 
 def memory_cost(report: Report, effort: Effort) -> None:

@@ -54,7 +54,7 @@ class Energy:
     def __str__(self) -> str:
         """Return the figure as a person reads it, its quality always beside it."""
         if self.joules is None:
-            return "no joules (no meter)"
+            return "joules not known"
         words = [self.quality or "", "provisional" if self.provisional else "", "" if self.complete else "partial"]
         return f"{self.joules:.4g} J ± {self.uncertainty_joules:.2g} ({', '.join(filter(None, words))})"
 

@@ -97,7 +97,7 @@ class Sampler:
     def due(self, now: float) -> bool:
         """Return whether the meter can have something new."""
         # A tick that comes a little early must not wait for the next one.
-        return now - self._until >= 0.9 * self.period_seconds
+        return not self._counters or now - self._until >= 0.9 * self.period_seconds
 
     def take_failures(self) -> list[Failure]:
         """Return the failures since the last call."""

@@ -558,20 +558,22 @@ class TestTorch:
                 assert predict(torch.ones(3)).tolist() == [2.0, 2.0, 2.0]
             assert len(live.named("work")) == 3
 
-    def test_a_measured_function_can_be_compiled(self, torch: Any) -> None:
-        @measure("work")
+    @pytest.mark.parametrize("door", [pytest.param(lambda double: double, id="bare"), measure("work")])
+    @pytest.mark.parametrize("inside", [False, True], ids=["itself", "inside another"])
+    def test_a_measured_function_can_be_compiled(self, inside: bool, door: Callable[..., Any], torch: Any) -> None:
+        factor = 2
+
+        @door
         def double(x: Any) -> Any:
-            return torch.relu(x) * 2
+            return torch.relu(x) * factor
 
         def whole(x: Any) -> Any:
             return double(x + 1) - 1
 
+        compiled = torch.compile(whole if inside else double, backend="eager")
         with Live():
-            for compiled in (torch.compile(double, backend="eager"), torch.compile(whole, backend="eager")):
-                expected = double(torch.ones(3)) if compiled is not whole else whole(torch.ones(3))
-                assert compiled(torch.ones(3)).shape == expected.shape
-            assert torch.compile(double, backend="eager")(torch.ones(3)).tolist() == [2.0, 2.0, 2.0]
-            assert torch.compile(whole, backend="eager")(torch.ones(3)).tolist() == [3.0, 3.0, 3.0]
+            for _ in range(3):
+                assert compiled(torch.ones(3)).tolist() == [3.0 if inside else 2.0] * 3
             assert current() is None
 
     def test_a_module_with_a_measured_forward_can_be_compiled_and_saved(self, torch: Any, tmp_path: Path) -> None:

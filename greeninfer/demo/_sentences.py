@@ -84,6 +84,8 @@ def _meaning(meters: Sequence[MeterInfo]) -> tuple[str, ...]:
 
 def _source(meter: MeterInfo) -> str:
     low, high = meter.gain
+    if meter.quality == "estimated" and low == high:
+        return f"All joules are ESTIMATED ({meter.name}: {meter.source})."
     if meter.quality == "estimated":
         return (
             f"All joules are ESTIMATED ({meter.name}: {meter.source}). The true ones lie between x{low:g} and "

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from greeninfer.demo._books import Books, Totals
@@ -92,6 +94,12 @@ def test_where_joules_come_from() -> None:
         books = Books()
         books.export(settlement(lines=[idle(1)], meters=meters))
         assert sentences((), {}, books.totals())[0].startswith(words)
+
+
+def test_a_meter_without_a_gain_has_no_range() -> None:
+    books = Books()
+    books.export(settlement(lines=[idle(1)], meters=[dataclasses.replace(ESTIMATE, gain=(1.0, 1.0))]))
+    assert sentences((), {}, books.totals())[0] == "All joules are ESTIMATED (estimate: power model, no sensor)."
 
 
 @pytest.mark.parametrize(
