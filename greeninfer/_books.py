@@ -174,7 +174,7 @@ def _track(meter: Meter, clock: Clock, tick_seconds: float, idle_watts: float | 
     return _Track(
         Sampler(meter, clock, tick_seconds),
         Ledger(domains, info.gain, info.quality),
-        Calibration(domains, row_seconds, None if on_gpu else idle_watts),
+        Calibration(domains, row_seconds, info.idle_watts if on_gpu or idle_watts is None else idle_watts),
         on_gpu,
     )
 

@@ -114,8 +114,11 @@ class Fit:
 
     @property
     def spread(self) -> float:
-        """Return the relative spread of power inside a route (docs/how-it-works.md)."""
-        return math.sqrt(self._residuals / self._squares) if self._squares > 0.0 else 0.0
+        """Return the relative spread of power inside a route, 1 at most (docs/how-it-works.md).
+
+        More than that is no spread of power but a fit that explains nothing, as on a machine that others keep full.
+        """
+        return min(1.0, math.sqrt(self._residuals / self._squares)) if self._squares > 0.0 else 0.0
 
     @property
     def sigma_idle_watts(self) -> float:

@@ -221,7 +221,7 @@ class Monitor:
             self._opened.meters,
             self.inbox,
             clock=self._clock,
-            share=self._given_share or _share(self.settings, self._clock.now()),
+            share=self._given_share or self._share(),
             thread_cpu=self._thread_cpu,
             tick_seconds=self.settings.tick_seconds,
             idle_watts=self.settings.idle_watts,
@@ -269,10 +269,11 @@ class Monitor:
             self._wake.wait(_REST_SECONDS)
         self.record = None if self._stopping else self.inbox.append
 
-
-def _share(settings: Settings, now: float) -> Share:
-    try:
-        return CpuTime(settings.proc_root, now)
-    except (OSError, ValueError) as error:
-        _log.warning("greeninfer.other_unknown proc_root=%s error=%r", settings.proc_root, error)
-        return Whole()
+    def _share(self) -> Share:
+        if all(meter.info.name == "simulated" for meter in self._opened.meters):
+            return Whole()  # a simulated machine has nobody else on it
+        try:
+            return CpuTime(self.settings.proc_root, self._clock.now())
+        except (OSError, ValueError) as error:
+            _log.warning("greeninfer.other_unknown proc_root=%s error=%r", self.settings.proc_root, error)
+            return Whole()

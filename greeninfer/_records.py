@@ -51,6 +51,7 @@ class MeterInfo:
         gain: (low, high): the true joules lie between low and high times the joules read. Common to all
             requests, so it never averages out.
         source: one line for a person: where the joules come from.
+        idle_watts: power of all its domains while nothing runs, where a model says so; None where it has to be learned.
     """
 
     name: str
@@ -59,6 +60,7 @@ class MeterInfo:
     period_seconds: float
     gain: tuple[float, float]
     source: str
+    idle_watts: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

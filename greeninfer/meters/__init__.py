@@ -113,9 +113,11 @@ def open_meters(
             unless_all_is_well.callback(meter.close)
             meters.append(meter)
             holders.update(dict.fromkeys(parts, name))
-            missed = "; ".join(str(error) for error in failed if _parts(error.meter) & parts)
+            missed = any(_parts(error.meter) & parts for error in failed)
             if meter.info.quality == "estimated" and missed:
-                log.warning("greeninfer.estimated meter=%s source=%s because=%s", name, meter.info.source, missed)
+                log.warning(
+                    "greeninfer.estimated meter=%s: no sensor, a power model; `greeninfer doctor` says why", name
+                )
         unless_all_is_well.pop_all()
     if not meters:
         log.warning("greeninfer.no_meter reasons=%s", "; ".join(str(error) for error in refused))

@@ -105,7 +105,9 @@ class EstimateMeter:
         self._closed = False
         self._offset = -raw
         self._stat = self._busy = self._joules = 0.0
-        self._info = MeterInfo(NAME, (DOMAIN,), "estimated", cpu.period_seconds, GAIN, description)
+        self._info = MeterInfo(
+            NAME, (DOMAIN,), "estimated", cpu.period_seconds, GAIN, description, idle_watts=self._rest_watts
+        )
 
     @property
     def info(self) -> MeterInfo:

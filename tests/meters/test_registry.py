@@ -149,10 +149,10 @@ def test_an_estimate_is_never_a_silent_fallback(
     assert all((name, level) == ("greeninfer", "WARNING") for name, level, _ in messages)
 
 
-def test_the_log_says_why(caplog: pytest.LogCaptureFixture) -> None:
+def test_the_log_says_that_it_is_an_estimate_and_where_to_ask(caplog: pytest.LogCaptureFixture) -> None:
     Machine(("estimate",)).open("auto")
     assert caplog.messages == [
-        "greeninfer.estimated meter=estimate source=a stub of estimate because=rapl: no rapl here. Remedy: buy rapl"
+        "greeninfer.estimated meter=estimate: no sensor, a power model; `greeninfer doctor` says why"
     ]
 
 
