@@ -1,17 +1,23 @@
 """A monitor with its real thread, on a simulated meter that counts one watt and whatever the test burns.
 
-The thread ticks once, at the start; after that time stands still for the books until the test calls ``tick`` or
-``settle``, so that nothing here depends on how fast the machine is.
+``Live``: the thread ticks once, at the start; after that time stands still for the books until the test calls ``tick`` or
+``settle``, so that nothing here depends on how fast the machine is. ``play``: a script in a process of its own.
 """
 
 from __future__ import annotations
 
+import json
+import os
 import queue
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from time import perf_counter, thread_time
 from types import TracebackType
+from typing import Any
 
 from simulated_world import Kept
 
@@ -24,6 +30,27 @@ from greeninfer.meters.simulated import Power, SimulatedMeter
 
 FOREVER = 10.0
 """Seconds between two ticks: longer than any test lasts."""
+
+
+def environment(**ours: object) -> dict[str, str]:
+    """Return an environment for a fresh interpreter in which only these settings are made."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("GREENINFER_")}
+    here = Path(__file__).parent
+    return (
+        inherited
+        | {"PYTHONPATH": os.pathsep.join([str(here.parent), str(here)])}
+        | {f"GREENINFER_{name}": str(value) for name, value in ours.items()}
+    )
+
+
+def play(script: str, folder: Path, *, code: int = 0, **ours: object) -> Any:
+    """Run a script there, in its own process and with these settings; return what it printed, as JSON or None."""
+    command = [sys.executable, "-W", "error", "-c", script]
+    done = subprocess.run(
+        command, env=environment(**ours), cwd=folder, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == code, done.stderr
+    return json.loads(done.stdout) if done.stdout else None
 
 
 def spin(cpu_seconds: float) -> float:

@@ -200,13 +200,25 @@ def test_no_weight_is_ever_negative_or_not_a_number(seed: int, noise: float, oth
 
 
 def test_what_would_be_negative_is_nothing_and_the_rest_is_fitted_again() -> None:
-    # Power falls when anything runs (a clock that was left boosting at rest): the best that is possible is no
-    # activation power, and idle power in between.
-    calibration = Calibration([PACKAGE])
-    machine = Machine(40.0, -10.0, {HEAVY: 8.0}, 4.0)
-    weights = teach(calibration, {PACKAGE: machine}, 300)[PACKAGE]
+    # Power falls when anything runs (a clock that was left boosting at rest), so that without a bound activation power
+    # would be -10 W. The best fit that is possible is that of all other columns alone.
+    calibration, machine = Calibration([PACKAGE]), Machine(40.0, -10.0, {HEAVY: 8.0}, 4.0)
+    random = np.random.default_rng(10)
+    rows = []
+    for _ in range(200):
+        rows.append(load(random, [HEAVY]))
+        rows[-1].joules[PACKAGE] = machine.joules(rows[-1], random)
+        calibration.learn(rows[-1])
+    columns = np.array([(row.seconds, row.ran.get(HEAVY, 0.0), row.other) for row in rows])
+    fade = np.exp(-0.1 * np.arange(len(rows))[::-1] / 600.0) ** 0.5
+    used = np.array([row.joules[PACKAGE] for row in rows])
+    (idle, heavy, other), *_ = np.linalg.lstsq(columns * fade[:, None], used * fade, rcond=None)
+    weights = calibration.weights[PACKAGE]
     assert weights.active_watts == 0.0
-    assert 30.0 < weights.idle_watts < 40.0
+    assert weights.idle_watts == pytest.approx(idle, rel=0.001)
+    assert weights.watts[HEAVY] == pytest.approx(heavy, rel=0.001)
+    assert weights.other_watts == pytest.approx(other, rel=0.01)
+    assert heavy < 7.9
 
 
 def test_no_route_is_believed_to_draw_next_to_nothing() -> None:
@@ -356,6 +368,20 @@ def test_rows_that_do_not_tell_the_columns_apart_teach_nothing() -> None:
     weights = calibration.weights[PACKAGE]
     assert not weights.learned
     assert weights.idle_watts == pytest.approx(63.0)
+
+
+def test_a_server_that_is_never_idle_knows_its_routes_and_what_they_share() -> None:
+    # Idle and activation power cannot be told apart there, and need not be: requests share the sum of both.
+    random = np.random.default_rng(3)
+    calibration, machine = Calibration([PACKAGE]), Machine(noise_joules=0.1)
+    for _ in range(600):
+        row = Row(0.1, 0.1, {key: 0.1 * float(random.uniform(0, 2)) for key in machine.watts if random.uniform() < 0.6})
+        row.joules[PACKAGE] = machine.joules(row, random)
+        calibration.learn(row)
+    weights = calibration.weights[PACKAGE]
+    assert weights.watts == {key: pytest.approx(watts, rel=0.1) for key, watts in machine.watts.items()}
+    assert weights.idle_watts + weights.active_watts == pytest.approx(55.0, rel=0.01)
+    assert weights.sigma_idle_watts < 2.0
 
 
 def test_what_was_learned_stays_while_the_load_does_not_change() -> None:

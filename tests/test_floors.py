@@ -41,7 +41,7 @@ FLOORS = (
 NAMES = ("ground", "wings", "middle", "joint", "door frames", "doors", "face", "roof")
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 
-READ_ENVIRONMENT = {"_installed", "cli", "_doctor", "demo"}
+READ_ENVIRONMENT = {"_monitor", "_installed", "cli", "_doctor", "demo"}
 FORBIDDEN_NAMES = {"utils", "util", "common", "misc", "helpers", "helper", "core", "manager"}
 MODULE_LINES = 300
 FUNCTION_LINES = 60

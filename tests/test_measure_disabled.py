@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-PROJECT = Path(__file__).parents[1]
+from live import play
 
 DOORS = """
 import asyncio, inspect, json, sys, threading
@@ -89,27 +85,10 @@ print(json.dumps(said))
 """
 
 
-def play(script: str, folder: Path, **settings: str) -> Any:
-    """Run a script in its own process; return what it printed."""
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("GREENINFER_")}
-    environ = inherited | {"PYTHONPATH": str(PROJECT)} | {f"GREENINFER_{name}": text for name, text in settings.items()}
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", script],
-        env=environ,
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
-
-
 @pytest.fixture(scope="module")
 def said(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     folder = tmp_path_factory.mktemp("disabled")
-    told: dict[str, Any] = play(DOORS, folder, DISABLED="1", METERS="simulated", EXPORTERS="jsonl")
+    told: dict[str, Any] = play(DOORS, folder, DISABLED=1, METERS="simulated", EXPORTERS="jsonl")
     told["files"] = [path.name for path in folder.iterdir()]
     return told
 

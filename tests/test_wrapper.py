@@ -9,7 +9,6 @@ import copy
 import functools
 import inspect
 import json
-import os
 import pickle
 import subprocess
 import sys
@@ -21,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from live import Live
+from live import Live, environment
 
 from greeninfer import current, measure
 
@@ -450,13 +449,6 @@ if __name__ == "__main__":
     print(json.dumps({"pid": os.getpid(), "answers": answers}))
 """
 WORKERS = ["pool, spawn", "pool, fork", "process, spawn", "process, fork", "joblib, loky", "joblib, multiprocessing"]
-
-
-def environment(**ours: str) -> dict[str, str]:
-    """Return an environment for a fresh interpreter in which only these settings are made."""
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("GREENINFER_")}
-    project = str(Path(__file__).parents[1])
-    return inherited | {"PYTHONPATH": project} | {f"GREENINFER_{name}": value for name, value in ours.items()}
 
 
 @pytest.fixture(scope="module")
