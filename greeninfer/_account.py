@@ -55,8 +55,11 @@ class Credit:
         self.static += static
         self.spread += spread
         self.variance += variance
+        if self.quality is None:  # most spans end within a tick: no worst of one
+            self.quality, self.gain = source.quality, source.gain
+            return
         if source.quality != self.quality:
-            self.quality = max(self.quality or source.quality, source.quality, key=_WORST_LAST.index)
+            self.quality = max(self.quality, source.quality, key=_WORST_LAST.index)
         if source.gain != self.gain:
             self.gain = min(self.gain[0], source.gain[0]), max(self.gain[1], source.gain[1])
 

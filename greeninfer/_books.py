@@ -25,6 +25,7 @@ from greeninfer._span import Span
 from greeninfer._timeline import Cut, ThreadCpu, Timeline
 
 _CPU_ROW_SECONDS = 0.1
+_RAN_SECONDS = 1e-4  # less is the look at a clock and the way back to sleep
 _GPU_ROW_SECONDS = 1.0  # a counter that samples a part of the time needs longer rows
 
 
@@ -70,6 +71,15 @@ class Books:
         self._closing: list[Span] = []
         self._span_cpu_seconds = 0.0
         self._used_cpu_seconds = 0.0
+        self._crowd = 0
+
+    @property
+    def crowded(self) -> bool:
+        """Return whether several accounts ran in the last tick.
+
+        What ran alone is charged the same however long the tick is, so long ticks will do until others come.
+        """
+        return self._crowd > 1
 
     @property
     def unsettled(self) -> bool:
@@ -117,6 +127,7 @@ class Books:
         for account, _, _, ran in cut.ran:
             account.cpu_seconds += ran
             self._span_cpu_seconds += ran
+        self._crowd = len({account for account, _, _, ran in cut.ran if ran > _RAN_SECONDS})
         for track in self._tracks:
             track.ledger.add(cut.present if track.on_gpu else cut.ran)
         for account in cut.opened:

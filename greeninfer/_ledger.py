@@ -246,4 +246,5 @@ def whole_nanojoules(joules: Floats, total: int) -> list[int]:
         whole[by_remainder[:rest]] += 1
     elif short < 0:
         whole[int(np.argmax(whole))] += short
-    return [int(share) for share in whole]
+    result: list[int] = whole.tolist()
+    return result

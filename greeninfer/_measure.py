@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from functools import lru_cache
 from types import TracebackType
 from typing import Any, ParamSpec, TypeVar, overload
 
@@ -12,7 +14,7 @@ from greeninfer._account import Edge
 from greeninfer._installed import check_environment, installed
 from greeninfer._monitor import in_use
 from greeninfer._parts import Batch
-from greeninfer._running import close_span, here, open_span, outcome_of
+from greeninfer._running import close_span, open_span, outcome_of, threads
 from greeninfer._running import current as current_span
 from greeninfer._span import Span
 from greeninfer._wrapper import Measured, Route
@@ -55,8 +57,16 @@ def measure(
         SettingsError: when a function is decorated while a ``GREENINFER_*`` variable is wrong.
     """
     if name is None or isinstance(name, str):
+        if attributes is None and isinstance(model, str):
+            return Measure(_route(name, model, device))
         return Measure(Route.checked(name, model, device, attributes))
     return Measure(Route.checked(None, model, device, attributes))(name)
+
+
+@lru_cache(maxsize=1024)
+def _route(name: str | None, model: str, device: str) -> Route:
+    """Return the same route for the same words: ``with measure("name")`` stands in the request path."""
+    return Route.checked(name, model, device, None)
 
 
 class Measure:
@@ -81,7 +91,7 @@ class Measure:
         span = Span(route.key, record or _ignore, monitor, route.device, self)
         span.attributes = route.attributes
         if record is not None:
-            if here.stepping == 0 and _on_event_loop():
+            if threads.here.stepping == 0 and _on_event_loop():
                 span.interleaved = True
                 _warn_interleaved(span.name)
             open_span(span)
@@ -117,7 +127,7 @@ def current() -> Span | None:
     return span if isinstance(span, Span) else None
 
 
-def batch(rows: Iterable[tuple[Span, float]]) -> Batch:
+def batch(rows: Iterable[tuple[Span, float]]) -> AbstractContextManager[object]:
     """Return a context manager for one model call that serves many requests: its joules are split by weight.
 
     Args:
@@ -127,7 +137,8 @@ def batch(rows: Iterable[tuple[Span, float]]) -> Batch:
         TypeError: for rows that are not such pairs.
         ValueError: for no rows, or weights that are negative, not finite, or all of them 0.
     """
-    return Batch(rows, installed().record or _ignore)
+    record = installed().record
+    return nullcontext() if record is None else Batch(rows, record)
 
 
 def flush(timeout: float = 1.0) -> bool:

@@ -34,6 +34,7 @@ _log = logging.getLogger("greeninfer")
 
 _REST_SECONDS = 1.0
 _QUIET_TICKS = 10  # this many without a span before the sampler rests
+_ALONE_TICKS = 5  # as long as this many is a tick while at most one request runs
 _JOIN_SECONDS = 5.0
 
 in_use: list[Monitor] = []
@@ -168,6 +169,12 @@ class Monitor:
 
     # Ticks
 
+    @property
+    def pause_seconds(self) -> float:
+        """Return how long to wait for the next tick while spans are open: less while they overlap."""
+        crowded = self._books is None or self._books.crowded
+        return self.settings.tick_seconds * (1 if crowded else _ALONE_TICKS)
+
     def tick(self, *, force: bool = False) -> Settlement:
         """Do one tick and export its settlement; the sampler thread does this by itself."""
         with self.guard:
@@ -208,9 +215,10 @@ class Monitor:
             if self._thread is None:
                 self.flush(left)
                 return
+            self._wake.set()  # somebody waits: no long tick now
             with self._settled:
                 if span.settled_at is None:
-                    self._settled.wait(left)
+                    self._settled.wait(min(left, self.settings.tick_seconds))
 
     def _open_books(self) -> Books:
         if self._given_meters is not None:
@@ -256,7 +264,7 @@ class Monitor:
             self._first.set()
             quiet = quiet + 1 if self._books is None or self._books.quiet else 0
             if quiet < _QUIET_TICKS:
-                self._wake.wait(self.settings.tick_seconds)
+                self._wake.wait(self.pause_seconds)
             else:
                 self._rest()
                 quiet = 0 if self._wake.is_set() else quiet

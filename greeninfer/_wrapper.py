@@ -72,7 +72,7 @@ def _open(route: Route) -> Span | None:
     """Return a new span that is not open yet, or None where nothing is to be measured."""
     monitor = in_use[-1] if in_use else installed()
     record = monitor.record
-    if record is None or _compiling():
+    if record is None or ("torch" in sys.modules and _compiling()):
         return None
     span = Span(route.key, record, monitor, route.device)
     if route.attributes is not None:

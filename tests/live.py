@@ -43,11 +43,11 @@ def environment(**ours: object) -> dict[str, str]:
     )
 
 
-def play(script: str, folder: Path, *, code: int = 0, **ours: object) -> Any:
+def play(script: str, folder: Path, *, code: int = 0, timeout: float = 60.0, **ours: object) -> Any:
     """Run a script there, in its own process and with these settings; return what it printed, as JSON or None."""
     command = [sys.executable, "-W", "error", "-c", script]
     done = subprocess.run(
-        command, env=environment(**ours), cwd=folder, capture_output=True, text=True, timeout=60, check=False
+        command, env=environment(**ours), cwd=folder, capture_output=True, text=True, timeout=timeout, check=False
     )
     assert done.returncode == code, done.stderr
     return json.loads(done.stdout) if done.stdout else None

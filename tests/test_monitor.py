@@ -164,7 +164,6 @@ def test_what_the_program_did_is_in_the_export_with_its_joules(tmp_path: Path) -
 HANGS = """
 import threading
 import greeninfer, greeninfer._monitor
-from live import Collected
 greeninfer._monitor._JOIN_SECONDS = 0.2
 
 class Hung:
@@ -181,7 +180,7 @@ with greeninfer.measure("work"): pass
 
 @pytest.mark.parametrize("begin", ["greeninfer._monitor.in_use.append(monitor)", "monitor.start(timeout=0.0)"])
 def test_an_exporter_that_hangs_does_not_keep_the_program_from_ending(begin: str, tmp_path: Path) -> None:
-    play(HANGS.format(begin=begin), tmp_path, METERS="simulated", EXPORTERS="jsonl")
+    play(HANGS.format(begin=begin), tmp_path, timeout=10.0, METERS="simulated", EXPORTERS="jsonl")
 
 
 def test_a_monitor_that_nobody_uses_has_no_thread_and_reads_nothing() -> None:
@@ -299,12 +298,12 @@ def test_it_rests_when_it_is_quiet_and_the_next_span_wakes_it() -> None:
 def test_no_span_is_lost_at_the_edge_of_a_rest() -> None:
     """Spans of all lengths and gaps around the ten quiet ticks after which it goes to rest."""
     with Live(tick_seconds=0.001) as live:
-        for attempt in range(120):
+        for attempt in range(72):
             with measure("work") as span:
                 pass
             spin(0.0005 * (attempt % 24))
         assert not span.energy(timeout=PATIENCE).provisional
-        assert len(live.named("work")) == 120
+        assert len(live.named("work")) == 72
         assert live.open_spans() == {}
 
 
@@ -522,12 +521,12 @@ def test_stopping_ends_the_thread_and_exports_the_last_tick() -> None:
 def test_after_a_stop_the_doors_pass_through() -> None:
     @measure("work")
     def predict(number: int) -> tuple[int, bool]:
-        return number * 2, current() is None
+        return number * 2, current() is span
 
     with Live() as live:
         with measure("open at the stop") as span:
             live.monitor.stop()
-            assert predict(21) == (42, True)
+            assert predict(21) == (42, True)  # and no span of its own
             with measure("block") as block:
                 block.add_tokens(output=1)
         assert in_time(lambda: span.energy(timeout=0.05)).provisional
@@ -539,14 +538,14 @@ def test_after_a_stop_the_doors_pass_through() -> None:
 def test_monitors_nest() -> None:
     with Live() as outer:
         with measure("before"):
-            outer.burn(10.0)
+            outer.burn_apart(10.0)
         with Live() as inner:
             assert len(samplers()) == 2
             with measure("within"):
                 inner.burn(20.0)
         assert len(samplers()) == 1
         with measure("after"):
-            outer.burn(30.0)
+            outer.burn_apart(30.0)
         assert outer.joules("before") == pytest.approx(10.0, rel=0.02)
         assert outer.joules("after") == pytest.approx(30.0, rel=0.02)
         assert {each.key[0] for each in outer.settle()} == {"before", "after"}
@@ -578,9 +577,6 @@ def test_an_exception_in_the_block_passes_and_everything_stops() -> None:
 FORKS = """
 import os, sys
 import greeninfer
-
-@greeninfer.measure("request", model="{name}")
-def request(): sum(range(200_000))
 
 def served(name):
     return greeninfer.measure("request", model=name)(lambda: sum(range(200_000)))
@@ -639,7 +635,7 @@ class Locking:
     def export(self, settlement):
         with self.lock:
             self.inside.set()
-            time.sleep(0.05)
+            time.sleep(0.02)
             self.count += len(settlement.measurements)
     def close(self): pass
 

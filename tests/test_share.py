@@ -93,7 +93,7 @@ def test_all_ours_is_nobody_elses(proc: Proc) -> None:
 def test_hundredths_that_are_not_counted_yet_do_not_make_others_negative(proc: Proc) -> None:
     share = CpuTime(str(proc.root), 100.0)
     proc.busy(0.01)
-    assert share.other(100.1, 0.02, 0.09) == 0.0
+    assert share.other(100.2, 0.02, 0.09) == 0.0
 
 
 def test_the_rate_is_that_of_the_last_second_or_so(proc: Proc) -> None:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import weakref
+from bisect import bisect_left
+from collections import Counter as Counts
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Final, Generic, Literal, TypeVar
@@ -49,6 +52,35 @@ class Joules:
             self._shown += step  # the counter made the same addition, so this is its value to the last bit
 
 
+class Observations:
+    """One child of a histogram: collects a tick's observations and adds them bucket by bucket.
+
+    prometheus_client observes one by one, at a microsecond each, which was a third of what settling a request cost.
+    The attributes used in its stead are private to it; a test holds the result against its own ``observe``.
+    """
+
+    __slots__ = ("_histogram", "_pending", "observe")
+
+    def __init__(self, histogram: Histogram) -> None:
+        self._histogram = histogram
+        self._pending: list[float] = []
+        self.observe = self._pending.append
+
+    def observe_with(self, amount: float, exemplar: dict[str, str]) -> None:
+        """Observe at once, with an exemplar."""
+        self._histogram.observe(amount, exemplar)
+
+    def add_up(self) -> None:
+        """Move the histogram by what was observed since the last time."""
+        if not self._pending:
+            return
+        bounds, buckets = self._histogram._upper_bounds, self._histogram._buckets
+        for bucket, count in Counts(bisect_left(bounds, amount) for amount in self._pending).items():
+            buckets[bucket].inc(count)
+        self._histogram._sum.inc(math.fsum(self._pending))
+        self._pending.clear()
+
+
 class Children(Generic[Child]):
     """Children by label values: ``.labels()`` costs more than an observation, so it is paid once per label set."""
 
@@ -82,8 +114,8 @@ class Families:
         self.lock = threading.Lock()  # held during an export: two monitors may share a registry, and so these totals
         self.energy = Children(lambda *labels: Joules(energy.labels(*labels)))
         self.phases = Children(lambda *labels: Joules(phases.labels(*labels)))
-        self.observe_joules = Children(lambda *labels: joules.labels(*labels).observe)
-        self.observe_seconds = Children(lambda *labels: seconds.labels(*labels).observe)
+        self.observe_joules = Children(lambda *labels: Observations(joules.labels(*labels)))
+        self.observe_seconds = Children(lambda *labels: Observations(seconds.labels(*labels)))
         self.tokens = Children(tokens.labels)
         self.failures = Children(failures.labels)
         self.power = Children(power.labels)

@@ -29,7 +29,7 @@ from prometheus_client import REGISTRY, CollectorRegistry
 
 from greeninfer._energy import Measurement
 from greeninfer._records import NANO, Failure, Line, MeterInfo, Settlement
-from greeninfer.exporters._prometheus_metrics import Labels, families_of
+from greeninfer.exporters._prometheus_metrics import Labels, Observations, families_of
 
 OVERFLOW: Final = "(overflow)"
 """The label of what is beyond a ceiling. Its joules are kept; only its name is not."""
@@ -105,20 +105,22 @@ class PrometheusExporter:
             quality = each.quality
             exemplar = _exemplar(each.trace_id) if each.trace_id else None
             # What is known under the raw name is below the ceiling, so this look-up is all that most requests need.
-            observe = seconds_of.known.get((name, model, each.outcome))
-            if observe is None:
-                observe = seconds_of[*self._route(name, model), each.outcome]
-            observe(each.seconds, exemplar)
+            child = seconds_of.known.get((name, model, each.outcome))
+            if child is None:
+                child = seconds_of[*self._route(name, model), each.outcome]
+            _observe(child, each.seconds, exemplar)
             if quality is not None:
-                observe = joules_of.known.get((name, model, quality))
-                if observe is None:
-                    observe = joules_of[*self._route(name, model), quality]
-                observe(each.nanojoules / NANO, exemplar)
+                child = joules_of.known.get((name, model, quality))
+                if child is None:
+                    child = joules_of[*self._route(name, model), quality]
+                _observe(child, each.nanojoules / NANO, exemplar)
             for kind, count in each.tokens.items():
                 if count:
                     tokens[name, model, kind] += count
             for phase, nanojoules in each.phases.items():
                 phases[name, model, phase] += nanojoules
+        for child in (*seconds_of.known.values(), *joules_of.known.values()):
+            child.add_up()
         for (name, model, kind), count in tokens.items():
             self._families.tokens[*self._route(name, model), kind].inc(count)
         for (name, model, phase), nanojoules in phases.items():
@@ -165,6 +167,13 @@ class PrometheusExporter:
 
     def _phase(self, phase: str) -> str:
         return phase if self._families.admits("phase", (phase,), MAX_PHASES) else OVERFLOW
+
+
+def _observe(child: Observations, amount: float, exemplar: dict[str, str] | None) -> None:
+    if exemplar is None:
+        child.observe(amount)
+    else:
+        child.observe_with(amount, exemplar)
 
 
 def _exemplar(trace_id: str) -> dict[str, str] | None:

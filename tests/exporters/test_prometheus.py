@@ -506,3 +506,20 @@ def test_several_workers_add_up(tmp_path: Path) -> None:
     assert series(found, "greeninfer_requests_in_flight", "name") == {"classify": 4.0, "rerank": 0.0}
     assert series(found, "greeninfer_power_watts", "domain") == {PACKAGE: 96.5, DRAM: 3.25}
     assert series(found, "greeninfer_meter_info", "domain") == {PACKAGE: 1.0, DRAM: 1.0}
+
+
+@given(ticks=st.lists(st.lists(st.floats(0.0, 1e5) | st.sampled_from([0.001, 0.01, 10.0, 1e4])), max_size=5))
+def test_a_histogram_is_what_the_library_itself_would_have_observed(ticks: list[list[float]]) -> None:
+    ours, theirs = CollectorRegistry(), CollectorRegistry()
+    exporter = PrometheusExporter(ours)
+    reference = PrometheusExporter(theirs)
+    for joules in ticks:
+        requests = [measurement(nanojoules=round(each * NANO)) for each in joules]
+        exporter.export(settlement(*requests))
+        for each in requests:  # one by one, through the histogram's own observe
+            reference._families.observe_joules[*each.key, "measured"].observe_with(each.nanojoules / NANO, {})
+    name = "greeninfer_request_energy_joules"
+    mine, library = samples(ours), samples(theirs)
+    assert series(mine, name + "_bucket", "le") == series(library, name + "_bucket", "le")
+    assert total(mine, name + "_count") == total(library, name + "_count")
+    assert total(mine, name + "_sum") == pytest.approx(total(library, name + "_sum"), rel=1e-12)
