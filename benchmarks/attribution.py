@@ -201,7 +201,10 @@ def ledger(trace: Trace, tick: float) -> Floats:
     spans: dict[int, Span] = {}
     noted = edges(trace)
     following = 0
-    for instant in ticks.tolist():
+    at = 0
+    while at < len(ticks):
+        at = min(at + round(monitor.pause_seconds / tick), len(ticks))  # ticks are longer while requests do not overlap
+        instant = float(ticks[at - 1])
         while following < len(noted) and noted[following][0] <= instant:
             when, cpu, thread, request, runs, changes = noted[following]
             following += 1

@@ -16,8 +16,7 @@ import numpy as np
 
 from greeninfer._account import Key
 from greeninfer._fit import ACTIVE, FIXED, IDLE, OTHER, SHARED, Fit
-from greeninfer._ledger import Row
-from greeninfer._records import Weights
+from greeninfer._records import Row, Weights
 from greeninfer._virtual_clocks import Floats
 
 OWN_WEIGHTS = 32

@@ -16,40 +16,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from greeninfer._account import Account, Key, Source
 from greeninfer._energy import Quality
-from greeninfer._records import NANO, Delta, Interval, Line, Weights
+from greeninfer._records import NANO, Delta, Interval, Line, Row, Weights
 from greeninfer._timeline import Piece
 from greeninfer._virtual_clocks import Floats, static_seconds
 
 _UNKNOWN = Weights()
 _FALLBACK_SPREAD = 0.5  # relative; before anything is learned, routes may differ by this much
-
-
-@dataclass(slots=True)
-class Row:
-    """What the calibration learns from: one interval's activity and joules.
-
-    Args:
-        seconds: length of the interval.
-        active: expected seconds in which anything ran.
-        ran: running seconds by route.
-        other: running seconds of what no span covers.
-        joules: by domain id; only good deltas.
-        squares: by domain id, sum over accounts of their squared dynamic joules.
-    """
-
-    seconds: float
-    active: float
-    ran: dict[Key, float] = field(default_factory=dict)
-    other: float = 0.0
-    joules: dict[str, float] = field(default_factory=dict)
-    squares: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(slots=True)

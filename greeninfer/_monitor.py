@@ -34,6 +34,7 @@ _log = logging.getLogger("greeninfer")
 
 _REST_SECONDS = 1.0
 _QUIET_TICKS = 10  # this many without a span before the sampler rests
+_MOST_EDGES = 100_000  # waiting to be settled; beyond that requests go unmeasured until there is room
 _ALONE_TICKS = 5  # as long as this many is a tick while at most one request runs
 _JOIN_SECONDS = 5.0
 
@@ -260,6 +261,7 @@ class Monitor:
         """Tick until stopped: at full pace while spans are open, slowly at rest."""
         quiet = 0
         while not self._stopping:
+            self._listen()
             self._attempt(force=False)
             self._first.set()
             quiet = quiet + 1 if self._books is None or self._books.quiet else 0
@@ -275,7 +277,14 @@ class Monitor:
         self.record = self._wake_and_record
         if not self.inbox and not self._stopping:
             self._wake.wait(_REST_SECONDS)
-        self.record = None if self._stopping else self.inbox.append
+        self._listen()
+
+    def _listen(self) -> None:
+        """Take edges, unless so many wait that memory would not hold: what is not measured then is counted."""
+        full = len(self.inbox) > _MOST_EDGES
+        if full:
+            self._failures.append(Failure("monitor", "overload"))
+        self.record = None if full or self._stopping else self.inbox.append
 
     def _share(self) -> Share:
         if all(meter.info.name == "simulated" for meter in self._opened.meters):

@@ -125,6 +125,27 @@ class Failure:
     count: int = 1
 
 
+@dataclass(slots=True)
+class Row:
+    """What the calibration learns from: one interval's activity and joules.
+
+    Args:
+        seconds: length of the interval.
+        active: expected seconds in which anything ran.
+        ran: running seconds by route.
+        other: running seconds of what no span covers.
+        joules: by domain id; only good deltas.
+        squares: by domain id, sum over accounts of their squared dynamic joules.
+    """
+
+    seconds: float
+    active: float
+    ran: dict[tuple[str, str], float] = field(default_factory=dict)
+    other: float = 0.0
+    joules: dict[str, float] = field(default_factory=dict)
+    squares: dict[str, float] = field(default_factory=dict)
+
+
 @dataclass(frozen=True, slots=True)
 class Weights:
     """What the ledger needs to know about one domain's power. Wrong weights misplace joules inside a tick; they

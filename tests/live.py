@@ -1,7 +1,7 @@
 """A monitor with its real thread, on a simulated meter that counts one watt and whatever the test burns.
 
-``Live``: the thread ticks once, at the start; after that time stands still for the books until the test calls ``tick`` or
-``settle``, so that nothing here depends on how fast the machine is. ``play``: a script in a process of its own.
+``Live``: the thread ticks once, at the start; after that time stands still for the books until the test calls
+``tick`` or ``settle``, so that nothing depends on how fast the machine is. ``play``: a script in its own process.
 """
 
 from __future__ import annotations

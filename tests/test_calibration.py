@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 
 from greeninfer._calibration import OWN_WEIGHTS, Calibration
 from greeninfer._fit import ENOUGH_ROWS
-from greeninfer._ledger import Row
-from greeninfer._records import Weights
+from greeninfer._records import Row, Weights
 
 PACKAGE, DRAM = "rapl/0/package", "rapl/0/dram"
 Key = tuple[str, str]

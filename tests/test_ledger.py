@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from simulated_world import DRAM, PACKAGE, ManualClock, Program
 
 from greeninfer._energy import Quality
-from greeninfer._ledger import Ledger, Row, whole_nanojoules
+from greeninfer._ledger import Ledger, whole_nanojoules
 from greeninfer._parts import Batch
-from greeninfer._records import NANO, Delta, Domain, Interval, Line, State, Weights
+from greeninfer._records import NANO, Delta, Domain, Interval, Line, Row, State, Weights
 from greeninfer._span import Span
 from greeninfer._timeline import Piece
 

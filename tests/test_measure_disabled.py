@@ -123,7 +123,9 @@ def test_no_thread_no_sensor_and_no_file(said: dict[str, Any]) -> None:
 
 
 def test_the_same_script_measures_where_it_is_not_disabled(tmp_path: Path) -> None:
-    told = play(DOORS.replace("greeninfer.current()\n\n@", "0\n\n@", 1), tmp_path, METERS="simulated", EXPORTERS="jsonl")
+    told = play(
+        DOORS.replace("greeninfer.current()\n\n@", "0\n\n@", 1), tmp_path, METERS="simulated", EXPORTERS="jsonl"
+    )
     assert told["threads"] == ["greeninfer-sampler"]
     assert told["batch"] == "served"
     lines = [json.loads(line) for line in (tmp_path / "greeninfer.jsonl").read_text().splitlines()]

@@ -477,7 +477,7 @@ def test_an_exception_does_not_leave_a_span_behind_in_any_shape() -> None:
 
         with measure("outer") as outer:
             for failing in (lambda: list(stream()), lambda: asyncio.run(task())):
-                with pytest.raises(ValueError):  # noqa: PT011
+                with pytest.raises(ValueError):
                     failing()
                 assert current() is outer
         assert current() is None

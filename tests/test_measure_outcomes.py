@@ -84,7 +84,7 @@ FAILING: dict[str, Callable[[], Any]] = {
 @pytest.mark.parametrize("name", FAILING)
 def test_an_exception_passes_with_its_frames_and_nothing_of_ours_in_its_story(name: str) -> None:
     with Live() as live:
-        with pytest.raises(PredictionError, match="^no such model$") as caught:
+        with pytest.raises(PredictionError, match=r"^no such model$") as caught:
             FAILING[name]()
         frames = [frame.name for frame in traceback.extract_tb(caught.value.__traceback__)]
         assert frames[-1] == "fails"
@@ -402,9 +402,7 @@ def loop() -> Iterator[asyncio.AbstractEventLoop]:
     loop.close()
 
 
-def test_a_task_whose_loop_dies_is_cancelled(
-    loop: asyncio.AbstractEventLoop, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_task_whose_loop_dies_is_cancelled(loop: asyncio.AbstractEventLoop, caplog: pytest.LogCaptureFixture) -> None:
     with Live() as live:
 
         @measure("outer")
@@ -429,10 +427,10 @@ def test_an_async_generator_whose_loop_dies_is_not_open_for_ever(loop: asyncio.A
     with Live() as live:
         items = measure("work")(async_tokens)()
 
-        async def first() -> int:
+        async def first(items: AsyncIterator[int]) -> int:
             return await anext(items)
 
-        assert loop.run_until_complete(first()) == 0
+        assert loop.run_until_complete(first(items)) == 0
         assert live.open_spans() == {"work": 1}
         loop.close()  # without shutdown_asyncgens: nobody runs its finally any more
         del items

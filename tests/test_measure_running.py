@@ -1,4 +1,4 @@
-"""Who pays while many requests are open: who works, by the CPU time that the test itself measures, and not who waits."""
+"""Who pays while many requests are open: who works, by the CPU time that the test measures itself, not who waits."""
 
 from __future__ import annotations
 

@@ -326,7 +326,7 @@ def test_name_model_and_attributes_reach_the_exporters() -> None:
 
 
 def test_attributes_of_one_span_do_not_reach_the_next() -> None:
-    with Live() as live:
+    with Live():
         door = measure("rerank", attributes={"k": 10})
         with door as first:
             first.set_attribute("user", "first")
@@ -346,4 +346,3 @@ def test_a_span_lasts_from_open_to_close_whatever_it_runs(shape_name: str) -> No
         # Everything except the building of the shape itself is inside; 0.5 ms is its shortest piece of work.
         assert measurement.seconds >= 0.001
         assert measurement.cpu_seconds <= measurement.seconds + 1e-4
-

@@ -1,4 +1,4 @@
-"""The life of a monitor: when it starts, rests, wakes, forks and stops, and what it does about exporters that do not."""
+"""The life of a monitor: when it starts, rests, wakes, forks and stops, and what bad exporters can do to it."""
 
 from __future__ import annotations
 

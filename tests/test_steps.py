@@ -219,9 +219,7 @@ steps = st.one_of(
     st.tuples(st.just("close"), st.none()),
 )
 # The first step of all has to send nothing; further scripts begin otherwise, to see that this fails alike.
-scripts = st.one_of(
-    st.lists(steps, max_size=6).map(lambda rest: [("send", None), *rest]), st.lists(steps, max_size=3)
-)
+scripts = st.one_of(st.lists(steps, max_size=6).map(lambda rest: [("send", None), *rest]), st.lists(steps, max_size=3))
 manner = settings(max_examples=150, deadline=None, database=None)
 
 

@@ -233,7 +233,7 @@ def test_functools_work_with_it() -> None:
 
 @pytest.mark.parametrize("outside", [True, False])
 def test_abstract_methods_stay_abstract(outside: bool) -> None:
-    class Predictor(abc.ABC):
+    class Predictor(abc.ABC):  # noqa: B024 - its method is abstract in one order or in the other
         if outside:
 
             @measure
@@ -526,7 +526,7 @@ def test_what_torch_traces_is_not_measured(shape: str, compiling: bool, monkeypa
     ids=["no compiler", "no is_compiling", "empty", "None"],
 )
 def test_a_torch_that_cannot_tell_is_no_reason_to_fail(torch: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """torch before 2.3, one that is being imported by another thread, or one that a test has blocked with None."""
+    """PyTorch before 2.3, one that is being imported by another thread, or one that a test has blocked with None."""
     monkeypatch.setitem(sys.modules, "torch", torch)
     with Live() as live:
         assert measure("work")(bare)(21) == (42, True)
