@@ -66,11 +66,18 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """How one method did on one trace, percent: errors per request, and of each route's total."""
+    """How one method did on one trace, percent.
+
+    Args:
+        median, p95: of the errors per request.
+        routes: error of each route's total.
+        covered: requests whose truth lies within their uncertainty; None for a method that gives none.
+    """
 
     median: float
     p95: float
     routes: tuple[float, ...]
+    covered: float | None = None
 
 
 def cases() -> list[Case]:
@@ -136,6 +143,7 @@ class Collector:
 
     def __init__(self, count: int) -> None:
         self.joules = np.full(count, np.nan)
+        self.doubts = np.full(count, np.nan)
         self.divided = 0
         self.measured = 0
 
@@ -147,6 +155,7 @@ class Collector:
             number = measurement.attributes["request"]
             assert isinstance(number, int)
             self.joules[number] = measurement.nanojoules / NANO
+            self.doubts[number] = measurement.energy().uncertainty_joules or 0.0
 
     def close(self) -> None:
         """Do nothing."""
@@ -177,8 +186,8 @@ def edges(trace: Trace) -> list[Edge]:
     return list(zip(*(column[order].tolist() for column in columns), strict=True))
 
 
-def ledger(trace: Trace, tick: float) -> Floats:
-    """Return each request's joules as the real monitor divides them.
+def ledger(trace: Trace, tick: float) -> tuple[Floats, Floats]:
+    """Return each request's joules and their uncertainty as the real monitor gives them.
 
     Raises:
         AssertionError: if the books do not close to the nanojoule, or a request is missing.
@@ -221,22 +230,23 @@ def ledger(trace: Trace, tick: float) -> Floats:
     counted = round(float(trace.counter(ticks[-1:])[0]) * NANO)
     assert collector.divided == collector.measured == counted, (collector.divided, collector.measured, counted)
     assert not np.isnan(collector.joules).any(), "requests without a measurement"
-    return collector.joules
+    return collector.joules, collector.doubts
 
 
-def score(trace: Trace, joules: Floats) -> Score:
+def score(trace: Trace, joules: Floats, doubts: Floats | None = None) -> Score:
     """Compare joules with the truth."""
     errors = 100.0 * np.abs(joules / trace.joules - 1.0)
     totals = (np.bincount(trace.route, each) for each in (joules, trace.joules))
     routes = 100.0 * (next(totals) / next(totals) - 1.0)
-    return Score(float(np.median(errors)), float(np.percentile(errors, 95)), tuple(routes.tolist()))
+    covered = None if doubts is None else 100.0 * float(np.mean(np.abs(joules - trace.joules) <= doubts))
+    return Score(float(np.median(errors)), float(np.percentile(errors, 95)), tuple(routes.tolist()), covered)
 
 
 def run(job: tuple[Case, float, float, int]) -> dict[str, Score]:
     """Simulate one trace and score every method on it."""
     case, seconds, tick, seed = job
     trace = simulate(case.node, seconds, seed)
-    scores = {LEDGER: score(trace, ledger(trace, tick))}
+    scores = {LEDGER: score(trace, *ledger(trace, tick))}
     return scores | {name: score(trace, method(trace, tick)) for name, method in RIVALS.items()}
 
 
@@ -261,6 +271,8 @@ def report(case: Case, seeds: list[dict[str, Score]]) -> bool:
         routes = " / ".join(over_seeds(route, "+") for route in zip(*(each.routes for each in scores), strict=True))
         middle, high = over_seeds(each.median for each in scores), over_seeds(each.p95 for each in scores)
         print(f"  {name:<20} {middle:>22} {high:>24}   {routes}", flush=True)
+    covered = over_seeds(each.covered for each in own if each.covered is not None)
+    print(f"  within their stated uncertainty: {covered} % of requests")
     return reached
 
 

@@ -158,7 +158,7 @@ class Weights:
         shared_watts: the same for every pair without a weight of its own.
         other_watts: the same for processes that are not instrumented.
         sigma: relative spread of power inside a route (attribution.md 9).
-        sigma_idle_watts: standard error of ``idle_watts``.
+        sigma_idle_watts: standard error of ``idle_watts`` and ``active_watts`` together.
         learned: False until the regression has enough rows; the fallback weights are uniform.
     """
 

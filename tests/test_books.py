@@ -129,6 +129,7 @@ class Node(World):
                 if delta.domain == domain
             ]
             assert self.line(domain) == sum(deltas) == self.metered(domain)
+        assert self.line(BOARD, "other") == 0  # CPU time of others says nothing of a GPU
 
         attributed = Counter[tuple[str, str]]()
         for settlement in self.settlements:
@@ -630,7 +631,29 @@ def test_what_was_told_of_a_span_does_not_change() -> None:
     told |= {measurement.key: measurement.nanojoules for measurement in world.tick().measurements}
     assert gone.nanojoules == told[gone.key]
     assert sum(told.values()) == world.line(PACKAGE, "attributed")
+    # Who is left in the batch pays for it.
+    assert stays.nanojoules == (3 + 6) * NANO
     assert world.line(PACKAGE) == 12 * NANO
+
+
+def test_joules_of_spans_that_were_all_told_before_are_nobodys() -> None:
+    world = scripted()
+    gone = world.program.open("gone")
+    world.program.close(gone)
+    world.clock.advance(0.1)
+    spend(world, 6.0)
+    world.tick()
+    for account in (world.program.batch([(gone, 1.0)]), world.program.phase(gone, "decode")):
+        world.program.run(0.1)
+        world.program.close(account)
+    spend(world, 12.0)
+    settlement = world.tick()
+    assert [(line.state, line.reason, line.nanojoules) for line in settlement.lines if line.nanojoules] == [
+        ("unattributed", "late", 12 * NANO)
+    ]
+    assert gone.nanojoules == 0
+    assert gone.phases == {}
+    assert world.line(PACKAGE) == world.metered(PACKAGE)
 
 
 def test_what_ran_before_the_first_reading_is_not_charged() -> None:
@@ -671,6 +694,25 @@ def test_the_number_of_open_spans_is_told_by_name_and_goes_back_to_nothing() -> 
     for span in spans[1:]:
         world.program.close(span)
     assert world.tick().in_flight == {"a": 0, "b": 0}
+
+
+def test_a_crowd_is_more_than_one_that_ran() -> None:
+    world = scripted()
+    assert not world.books.crowded
+    one, two = world.program.open("one", thread=1), world.program.open("two", thread=2)
+    crowded = []
+    for shares in ({1: 1.0}, {1: 1.0, 2: 0.5}, {2: 1.0}):
+        world.program.run(0.1, shares)
+        world.tick()
+        crowded.append(world.books.crowded)
+    assert crowded == [False, True, False]
+    assert not world.books.quiet
+    for span in (one, two):
+        world.program.close(span)
+    world.clock.advance(0.1)
+    spend(world, 1.0)
+    world.tick()
+    assert world.books.quiet
 
 
 def test_power_of_joules_that_nobody_knows_is_not_told() -> None:

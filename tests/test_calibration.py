@@ -148,13 +148,14 @@ def test_without_any_spread_there_is_none() -> None:
     assert calibration.weights[PACKAGE].sigma < 0.01
 
 
-def test_the_doubt_about_idle_power_is_of_the_size_of_its_error() -> None:
+def test_the_doubt_about_what_requests_share_is_of_the_size_of_its_error() -> None:
+    # What they share is idle and activation power together.
     # Over 20 machines that differ in nothing but their noise: the errors' root mean square against what is told.
     errors, told = [], []
     for seed in range(20):
         machine = Machine(noise_joules=0.1)
         weights = teach(Calibration([PACKAGE]), {PACKAGE: machine}, 80, seed=seed)[PACKAGE]
-        errors.append(weights.idle_watts - machine.idle_watts)
+        errors.append(weights.idle_watts + weights.active_watts - 55.0)
         told.append(weights.sigma_idle_watts)
     actual = math.sqrt(float(np.mean(np.square(errors))))
     assert float(np.mean(told)) == pytest.approx(actual, rel=0.5)
@@ -310,6 +311,12 @@ def test_idle_power_that_the_user_knows_is_split_as_the_lowest_power_is() -> Non
         assert weights[PACKAGE].idle_watts + weights[DRAM].idle_watts == pytest.approx(50.0)
         assert weights[PACKAGE].idle_watts == pytest.approx(40.0, rel=0.01)
     assert late[DRAM].learned
+
+
+def test_idle_power_that_the_user_knows_is_not_given_to_a_domain_that_never_moved() -> None:
+    calibration = Calibration([PACKAGE, DRAM], idle_watts=37.0)
+    weights = teach(calibration, {PACKAGE: Machine()}, 100)
+    assert weights[PACKAGE].idle_watts == pytest.approx(37.0)
 
 
 def test_idle_power_of_nothing_is_knowledge_too() -> None:

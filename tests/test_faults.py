@@ -11,7 +11,6 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,6 @@ from prometheus_client import CollectorRegistry
 from simulated_world import ManualClock, Program, ScriptedMeter
 
 from greeninfer import Monitor, Settings, measure
-from greeninfer._account import Account
 from greeninfer._records import NANO, Domain, Reading
 from greeninfer._share import Whole
 from greeninfer._span import Span
@@ -31,7 +29,7 @@ from greeninfer.meters.rapl import RaplMeter
 from greeninfer.meters.simulated import SimulatedMeter
 
 WATTS = 50.0
-TICK = 0.05
+TICK = 0.1
 
 
 class Machine:
@@ -65,11 +63,11 @@ class Machine:
     def run(self, seconds: float, step: float = TICK) -> None:
         """Let requests of one second each follow each other."""
         for _ in range(round(seconds / step)):
-            second = round(self.clock.seconds - self.begun, 9)
-            if second == int(second):
-                self.end_request()
-                self.program.open(f"{int(second)}")
+            if not self.program.inside(1):
+                self.program.open(f"{round(self.seconds)}")
             self.program.run(step)
+            if abs(self.seconds - round(self.seconds)) < step / 2:
+                self.end_request()
             self.tick()
 
     def end_request(self) -> None:
@@ -77,9 +75,8 @@ class Machine:
             self.program.close(account)
 
     def finish(self) -> None:
-        self.end_request()
+        """Let one tick of nothing follow, so that the last request is settled."""
         self.program.run(TICK)
-        self.tick()
         self.tick()
 
     @property
@@ -144,33 +141,24 @@ class Machine:
 # Meters with their faults
 
 
-@dataclass
-class Faulty:
-    """A machine with a meter that can be broken, and how."""
-
-    machine: Machine
-    clock: ManualClock
-    simulated: SimulatedMeter | None = None
-    file: Path | None = None
-
-
-RANGE_MICROJOULES = 100_000_000
-"""Of the counter in the powercap tree: 100 J, so that it wraps every two seconds at 50 W."""
+RANGE_JOULES = 1000.0
+"""Of the counters: at 50 W they wrap each 20 s."""
 
 
 class Powercap:
     """A powercap tree of one package that draws 50 W. What the counter shows can be bent."""
 
-    def __init__(self, root: Path, clock: ManualClock) -> None:
+    def __init__(self, root: Path, clock: ManualClock, range_joules: float = RANGE_JOULES) -> None:
         self.clock = clock
         self.begun = clock.seconds
+        self.range = round(range_joules * 1e6)
         self.zone = root / "intel-rapl:0"
         self.zone.mkdir(parents=True)
         self.energy = self.zone / "energy_uj"
         (self.zone / "name").write_text("package-0\n")
-        (self.zone / "max_energy_range_uj").write_text(f"{RANGE_MICROJOULES - 1}\n")
+        (self.zone / "max_energy_range_uj").write_text(f"{self.range - 1}\n")
         (self.zone / "constraint_0_max_power_uw").write_text("40000000\n")
-        self.bend: Callable[[int], str | None] = lambda microjoules: f"{microjoules % RANGE_MICROJOULES}\n"
+        self.bend: Callable[[int], str | None] = lambda microjoules: f"{microjoules % self.range}\n"
         self.write()
 
     def write(self) -> None:
@@ -193,8 +181,13 @@ def closing() -> Iterator[list[Meter]]:
 
 
 @pytest.fixture
-def powercap(tmp_path: Path, clock: ManualClock) -> Powercap:
-    return Powercap(tmp_path / "powercap", clock)
+def range_joules(request: pytest.FixtureRequest) -> float:
+    return float(getattr(request, "param", RANGE_JOULES))
+
+
+@pytest.fixture
+def powercap(tmp_path: Path, clock: ManualClock, range_joules: float) -> Powercap:
+    return Powercap(tmp_path / "powercap", clock, range_joules)
 
 
 @pytest.fixture
@@ -207,8 +200,8 @@ def rapl_machine(powercap: Powercap, clock: ManualClock, closing: list[Meter]) -
 
 
 @pytest.fixture
-def simulated(clock: ManualClock) -> SimulatedMeter:
-    return SimulatedMeter(WATTS, clock=clock, range_joules=100.0, max_watts=100.0, name="simulated")
+def simulated(clock: ManualClock, range_joules: float) -> SimulatedMeter:
+    return SimulatedMeter(WATTS, clock=clock, range_joules=range_joules, max_watts=100.0, name="simulated")
 
 
 @pytest.fixture
@@ -219,10 +212,12 @@ def machine(simulated: SimulatedMeter, clock: ManualClock) -> Machine:
 # Wraps
 
 
+@pytest.mark.parametrize("range_joules", [100.0], indirect=True)
 @pytest.mark.parametrize("which", ["machine", "rapl_machine"])
-def test_eight_wraps_lose_nothing(which: str, request: pytest.FixtureRequest) -> None:
+def test_eight_wraps_lose_nothing(which: str, range_joules: float, request: pytest.FixtureRequest) -> None:
     machine: Machine = request.getfixturevalue(which)
-    machine.run(18.0)  # 900 J on a counter of 100 J: it wraps eight times and once more at the end
+    machine.run(17.0)
+    assert machine.true_joules // range_joules == 8.0
     machine.finish()
     # A powercap tree says its range less one unit of 2^-32 of it, which nobody can see.
     machine.assert_it_closes(tolerance=1e-6)
@@ -236,9 +231,7 @@ def test_eight_wraps_lose_nothing(which: str, request: pytest.FixtureRequest) ->
 
 
 @pytest.mark.parametrize("which", ["machine", "rapl_machine"])
-def test_a_counter_that_freezes_is_seen_and_its_joules_are_nobodys(
-    which: str, request: pytest.FixtureRequest
-) -> None:
+def test_a_counter_that_freezes_is_seen_and_its_joules_are_nobodys(which: str, request: pytest.FixtureRequest) -> None:
     machine: Machine = request.getfixturevalue(which)
     machine.run(4.0)
     with frozen(machine, request):
@@ -308,7 +301,7 @@ def garbage(machine: Machine, powercap: Powercap) -> Iterator[None]:
 @contextmanager
 def garbage_number(machine: Machine, powercap: Powercap) -> Iterator[None]:
     """A number beyond the counter's own range, as torn or foreign writes leave it."""
-    good, powercap.bend = powercap.bend, lambda _: f"{7 * RANGE_MICROJOULES}\n"
+    good, powercap.bend = powercap.bend, lambda _: f"{7 * powercap.range}\n"
     yield
     powercap.bend = good
 
@@ -323,11 +316,6 @@ def empty(machine: Machine, powercap: Powercap) -> Iterator[None]:
 @contextmanager
 def no_permission(machine: Machine, powercap: Powercap) -> Iterator[None]:
     """Whoever hardens the machine makes the file root's own while the service runs as somebody else."""
-
-    def replace() -> None:
-        if os.geteuid() == 0:
-            powercap.write()
-
     machine.before_tick = lambda: None
     fresh = powercap.energy.with_name("fresh")
     fresh.write_text("0\n")
@@ -371,7 +359,7 @@ def test_a_sensor_that_is_lost_is_seen_and_its_joules_are_nobodys(
     machine = rapl_machine
     machine.run(4.0)
     with breaks(machine, powercap):
-        machine.run(1.9)  # at 50 W the counter of 100 J cannot have wrapped unseen
+        machine.run(1.9)
     machine.run(3.1)
     machine.finish()
     machine.assert_it_closes()
@@ -380,7 +368,9 @@ def test_a_sensor_that_is_lost_is_seen_and_its_joules_are_nobodys(
     assert machine.unattributed() == pytest.approx(window, rel=1e-6)
     assert machine.incomplete() == [4, 5]
     machine.assert_untouched(but=[4, 5])
-    assert machine.metric("greeninfer_meter_failures_total", meter="rapl", reason=reason) == pytest.approx(38, abs=1)
+    assert machine.metric("greeninfer_meter_failures_total", meter="rapl", reason=reason) == pytest.approx(
+        1.9 / TICK, abs=1
+    )
     assert machine.metric("greeninfer_meter_failures_total", meter="rapl", reason="sensor_lost") >= 1.0
     said = [record.getMessage() for record in caplog.records if f"reason={reason}" in record.getMessage()]
     assert len(said) == 1
@@ -399,7 +389,7 @@ def test_reads_that_fail_for_a_second_lose_nothing(name: str, rapl_machine: Mach
     machine.assert_it_closes()
     machine.assert_untouched()
     assert machine.unattributed() == 0.0
-    assert machine.metric("greeninfer_meter_failures_total", meter="rapl", reason=reason) >= 15.0
+    assert machine.metric("greeninfer_meter_failures_total", meter="rapl", reason=reason) >= 8.0
 
 
 def test_a_sensor_that_never_comes_back_charges_nobody_for_what_it_did_not_see(
@@ -436,13 +426,13 @@ def test_one_late_read_is_left_out_and_loses_nothing(machine: Machine, simulated
 @pytest.mark.parametrize("which", ["machine", "rapl_machine"])
 def test_a_reset_is_a_guess_that_says_so(which: str, request: pytest.FixtureRequest) -> None:
     machine: Machine = request.getfixturevalue(which)
-    machine.run(5.5)  # at 275 J of 100: the counter shows 75 J, and a fall from there to 2.5 J is no wrap
+    machine.run(5.5)
     if which == "machine":
         request.getfixturevalue("simulated").reset()
     else:
         powercap: Powercap = request.getfixturevalue("powercap")
         at = round(machine.true_joules * 1e6)
-        powercap.bend = lambda microjoules: f"{(microjoules - at) % RANGE_MICROJOULES}\n"
+        powercap.bend = lambda microjoules: f"{(microjoules - at) % powercap.range}\n"
     machine.run(3.5)
     machine.finish()
     window = WATTS * TICK
@@ -458,7 +448,7 @@ def test_a_reset_is_a_guess_that_says_so(which: str, request: pytest.FixtureRequ
 
 
 def test_a_reset_at_each_second_is_never_a_wrap(machine: Machine, simulated: SimulatedMeter) -> None:
-    """Eight of them: a wrap taken for each would be 100 J too much, eight times."""
+    """Eight of them: a wrap taken for each would be 1000 J too much, eight times."""
     machine.run(1.5)
     for _ in range(8):
         simulated.reset()
@@ -497,8 +487,7 @@ def test_a_clock_that_goes_back_loses_nothing() -> None:
     machine.run(2.0)
     clock.seconds -= 0.5
     for _ in range(5):
-        machine.before_tick = lambda: None  # the counters do not go back with it
-        machine.tick()
+        machine.monitor.tick(force=True)  # the counters do not go back with it
     clock.seconds += 0.5
     machine.before_tick = used
     machine.run(2.0)
@@ -553,8 +542,6 @@ def test_a_meter_that_raises_what_it_must_not_costs_the_others_nothing(
     clock = ManualClock()
     simulated, foreign = SimulatedMeter(WATTS, clock=clock), Foreign(clock)
     machine = Machine(clock, *((foreign, simulated) if first else (simulated, foreign)))  # type: ignore[arg-type]
-    machine.before_tick = lambda: None
-    machine.monitor._attempt(force=False)
     machine.tick = lambda: machine.monitor._attempt(force=False)  # type: ignore[method-assign]  # as its thread does
     machine.run(2.0)
     foreign.error = error
@@ -567,7 +554,7 @@ def test_a_meter_that_raises_what_it_must_not_costs_the_others_nothing(
         line for settlement in machine.collected.settlements for line in settlement.lines if line.domain == package
     ]
     assert sum(line.nanojoules for line in lines) / NANO == pytest.approx(machine.true_joules, rel=1e-6)
-    assert sum(machine.collected.failures().values()) >= 15
+    assert sum(machine.collected.failures().values()) >= 8
     assert 1 <= sum(record.levelname in ("WARNING", "ERROR") for record in caplog.records) <= 3
 
 
@@ -873,7 +860,3 @@ books()
     guessed = told["lines"]["unattributed reset estimated"]
     assert 0.0 < guessed < 300.0 * 0.5
     assert told["failures"]["nvml reset"] >= 1
-
-
-def unused(account: Account) -> Account:
-    return account
