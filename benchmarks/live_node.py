@@ -1,15 +1,15 @@
-"""Real threads, real CPU time, a known truth: is each route charged what it used?
+"""Check each route's joules against a known truth, with real threads that use real CPU time.
 
     python benchmarks/live_node.py [--seconds 30] [--check]
 
-A second process plays the node. It reads the kernel's own run times of our worker threads (/proc/PID/task/TID/schedstat,
-nanoseconds on a CPU) about every 2 ms, knows what each thread's work draws, and feeds a powercap tree. This process
-serves three routes from a thread pool, measured through the public decorator with the ordinary `rapl` meter on that tree;
-it is told neither the watts nor the run times.
+A second process plays the node. About every 2 ms it reads the kernel's own run times of our worker threads, in
+nanoseconds (/proc/PID/task/TID/schedstat), knows what each thread's work draws, and feeds a powercap tree. This process
+serves three routes from a thread pool, measured through the public decorator with the ordinary `rapl` meter on that
+tree; it is told neither the watts nor the run times.
 
 Truth of a route = its watts * its run time + an equal share of idle and activation power among the threads that ran in
-a step. Whatever else this machine is busy with, the playing process among it, is part of the node's power too and belongs
-in the line "other"; its run time is what /proc/stat says beyond our threads.
+a step. Whatever else this machine is busy with, the playing process among it, is part of the node's power too and
+belongs in the line "other"; its run time is what /proc/stat says beyond our threads.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Node:
     """Plays the hardware: integrates the truth and writes the counter."""
 
     def __init__(self, root: Path, pid: int, threads: dict[int, str]) -> None:
-        self.files = {tid: open(f"/proc/{pid}/task/{tid}/schedstat", "rb", buffering=0) for tid in threads}  # noqa: SIM115
+        self.files = {tid: os.open(f"/proc/{pid}/task/{tid}/schedstat", os.O_RDONLY) for tid in threads}
         self.routes = threads
         self.counter = os.open(root / "intel-rapl/intel-rapl:0/energy_uj", os.O_WRONLY)
         self.truth = dict.fromkeys([*ROUTES, "idle", "other"], 0.0)
@@ -59,7 +59,7 @@ class Node:
         self.joules = 1000.0
 
     def _run_seconds(self, tid: int) -> float:
-        return int(os.pread(self.files[tid].fileno(), 64, 0).split()[0]) / NANO
+        return int(os.pread(self.files[tid], 64, 0).split()[0]) / NANO
 
     def _other_seconds(self) -> float:
         """Return the machine's busy seconds beyond our threads'; hundredths of a second, as the kernel counts them."""
@@ -238,9 +238,7 @@ def main() -> int:
     if not Path("/proc/self/schedstat").exists():
         print("not run: this kernel does not show run times in /proc/PID/schedstat")
         return 0
-    print(
-        f"{os.cpu_count()} cores, {len(ROUTES)} routes, 5 worker threads, {arguments.seconds:.0f} s; idle power not given"
-    )
+    print(f"{os.cpu_count()} cores, 3 routes, 5 worker threads, {arguments.seconds:.0f} s; idle power not given")
     good = report(*run(arguments.seconds))
     print("limits kept" if good else "LIMIT NOT KEPT")
     return 0 if good or not arguments.check else 1

@@ -1,6 +1,6 @@
 """Draws docs/how-it-works.svg: power over one tick, and who is charged for which part of it.
 
-    python docs/how_it_works_picture.py
+python docs/how_it_works_picture.py
 """
 
 from __future__ import annotations

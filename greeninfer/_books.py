@@ -74,12 +74,12 @@ class Books:
         self._crowd = 0
 
     @property
-    def crowded(self) -> bool:
-        """Return whether several accounts ran in the last tick.
+    def needs_short_ticks(self) -> bool:
+        """Return whether several accounts ran in the last tick, or power is not learned yet.
 
-        What ran alone is charged the same however long the tick is, so long ticks will do until others come.
+        Once it is, what ran alone is charged the same however long the tick is: long ticks will do until others come.
         """
-        return self._crowd > 1
+        return self._crowd > 1 or not all(track.calibration.learned for track in self._tracks)
 
     @property
     def unsettled(self) -> bool:
@@ -141,7 +141,12 @@ class Books:
                 self._closing.append(account)
 
     def _note_nothing(self, span: Span) -> None:
-        """Credit a span that never ran with 0 joules where that is known: no meter was away while it was open."""
+        """Say of a span what its pieces do not: that it began before the first reading, or never ran.
+
+        What never ran has 0 joules, if no meter was away while it was open.
+        """
+        if span.credits is not None and any(span.opened < track.ledger.began for track in self._tracks):
+            span.lack()
         if span.credits is None and all(span.opened >= track.ledger.whole_since for track in self._tracks):
             for track in self._tracks:
                 track.ledger.credit_nothing(span)

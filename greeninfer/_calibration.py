@@ -43,6 +43,11 @@ class Calibration:
         self._pending: Row | None = None
         self.weights: Mapping[str, Weights] = {}
 
+    @property
+    def learned(self) -> bool:
+        """Return whether the regression is believed, for any of the domains."""
+        return any(weights.learned for weights in self.weights.values())
+
     def learn(self, row: Row) -> Mapping[str, Weights]:
         """Take a row; return the weights to settle the next tick with.
 
@@ -127,9 +132,9 @@ class Calibration:
 
     def _idle_share(self, domain: str) -> float:
         """Return a domain's part of the idle power that the user gave, in proportion to the lowest power seen."""
-        lowest = {name: fit.lowest_watts for name, fit in self._fits.items()}
-        total = sum(lowest.values())
-        share = lowest[domain] / total if math.isfinite(total) and total > 0.0 else 1.0 / len(lowest)
+        seen = {name: fit.lowest_watts for name, fit in self._fits.items() if math.isfinite(fit.lowest_watts)}
+        total = sum(seen.values())
+        share = seen[domain] / total if domain in seen and total > 0.0 else 1.0 / len(self._fits)
         return (self._known_idle_watts or 0.0) * share
 
 

@@ -82,9 +82,10 @@ class Fit:
         self._values[used] = not_negative(gram, self._products[used], {} if idle_watts is None else {idle: idle_watts})
         spare = max(self._weight - len(used), 1.0)
         # Requests share the sum of idle and activation power, which may be known well where neither is by itself.
-        static = np.flatnonzero(np.isin(used, (IDLE, ACTIVE)))
-        variance = self._noise / spare * float(np.linalg.inv(gram)[np.ix_(static, static)].sum())
-        self._sigma_idle = math.sqrt(max(variance, 0.0)) if idle_watts is None else 0.0
+        free = np.arange(len(used)) if idle_watts is None else np.delete(np.arange(len(used)), idle)
+        static = np.flatnonzero(np.isin(used[free], (IDLE, ACTIVE)))
+        variance = self._noise / spare * float(np.linalg.inv(gram[np.ix_(free, free)])[np.ix_(static, static)].sum())
+        self._sigma_idle = math.sqrt(max(variance, 0.0))
         self._solved = True
         return True
 

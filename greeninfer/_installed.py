@@ -13,6 +13,9 @@ from greeninfer.meters import check_names
 
 _log = logging.getLogger("greeninfer")
 
+_FORK_SECONDS = 1.0
+_held: list[Monitor] = []  # between the two sides of a fork
+
 
 def installed() -> Monitor:
     """Return the monitor in use; the first call makes one from ``GREENINFER_*`` if there is none.
@@ -44,19 +47,20 @@ def check_environment() -> None:
 def _after_fork() -> None:
     """Let a forked child (gunicorn preload) start a thread and meters of its own on its first span."""
     forget()
+    _held.clear()
     for monitor in in_use:
         monitor.begin_anew()
 
 
 def _before_fork() -> None:
     """Let no tick be halfway through while the process is copied: the child would inherit locks held by nobody."""
-    for monitor in in_use:
-        monitor.guard.acquire()
+    # ... but a meter that hangs keeps no program from forking.
+    _held.extend(monitor for monitor in in_use if monitor.guard.acquire(timeout=_FORK_SECONDS))
 
 
 def _after_fork_in_parent() -> None:
-    for monitor in in_use:
-        monitor.guard.release()
+    while _held:
+        _held.pop().guard.release()
 
 
 if hasattr(os, "register_at_fork"):

@@ -27,7 +27,7 @@ from greeninfer._records import NANO, Delta, Interval, Line, Row, Weights
 from greeninfer._timeline import Piece
 from greeninfer._virtual_clocks import Floats, static_seconds
 
-_UNKNOWN = Weights()
+_UNKNOWN = Weights()  # of the first tick: all joules go to what ran
 _FALLBACK_SPREAD = 0.5  # relative; before anything is learned, routes may differ by this much
 
 
@@ -55,6 +55,7 @@ class Ledger:
     Attributes:
         weights: by domain id; whoever learns them replaces them.
         settled_until: up to here everything is divided.
+        began: start of the first interval; what ran before is not known.
         whole_since: since then no domain has been away.
     """
 
@@ -67,6 +68,7 @@ class Ledger:
         self._pieces: list[Piece] = []
         self.weights: Mapping[str, Weights] = {}
         self.settled_until = -math.inf
+        self.began = math.inf
         self.whole_since = math.inf
 
     def add(self, pieces: list[Piece]) -> None:
@@ -87,6 +89,7 @@ class Ledger:
             row.ran[key] = row.ran.get(key, 0.0) + ran
         lines: list[Line] = []
         good = {delta.domain.id for delta in interval.deltas if not delta.fault}
+        self.began = min(self.began, interval.start)
         self.whole_since = min(self.whole_since, interval.start)
         if len(good) < len(self._domains):
             self.whole_since = interval.end
@@ -128,8 +131,8 @@ class Ledger:
 
     def _divide(self, delta: Delta, interval: Interval, activity: _Activity, row: Row) -> list[Line]:
         domain = delta.domain.id
-        known = self.weights.get(domain, _UNKNOWN)
         joules = delta.nanojoules / NANO
+        known = self.weights.get(domain, _UNKNOWN)
         row.joules[domain] = joules
         count = len(activity.accounts)
         if activity.active <= 0.0:
@@ -152,7 +155,8 @@ class Ledger:
         nanojoules = whole_nanojoules(shares, delta.nanojoules)
         row.squares[domain] = float(weighted[:count] @ weighted[:count])
 
-        spread = _FALLBACK_SPREAD if not known.learned else known.sigma
+        spread = _UNKNOWN = Weights()  # of the first tick: all joules go to what ran
+_FALLBACK_SPREAD if not known.learned else known.sigma
         part = dynamic / dynamic_joules if dynamic_joules > 0.0 else dynamic
         repeats = spread * dynamic * (1.0 - part) + known.sigma_idle_watts * activity.static
         variance = np.square(static_watts * activity.placement)

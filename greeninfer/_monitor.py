@@ -21,7 +21,7 @@ from greeninfer._books import Books
 from greeninfer._clock import Clock, SystemClock
 from greeninfer._records import Failure, MeterInfo, Settlement
 from greeninfer._settings import Settings
-from greeninfer._share import CpuTime, Share, Whole
+from greeninfer._share import Share, open_share
 from greeninfer._span import Span
 from greeninfer._timeline import ThreadCpu, system_thread_cpu
 from greeninfer.errors import MeterUnavailable
@@ -89,7 +89,8 @@ class Monitor:
         self._thread: threading.Thread | None = None
         self._stopping = False
         self._failures: list[Failure] = []
-        self.guard = threading.RLock()
+        self.guard = threading.RLock()  # held for a tick, exporters included
+        self._life = threading.Lock()  # held to start and stop; never for long, because requests may wait for it
         self._wake = threading.Event()
         self._never = threading.Event()
         self._first = threading.Event()  # set after the first tick
@@ -130,7 +131,7 @@ class Monitor:
             self._first.wait(timeout)
 
     def _start_thread(self) -> None:
-        with self.guard:
+        with self._life:
             if self.settings.disabled or self._thread is not None or self._stopping:
                 return
             self.record = self.inbox.append
@@ -140,15 +141,18 @@ class Monitor:
 
     def stop(self) -> None:
         """Settle and export what is open to be settled, and end the thread. A second call does nothing."""
-        with self.guard:
+        with self._life:
             if self._stopping:
                 return
             self._stopping, self.record = True, None
             thread = self._thread
         self._wake.set()
         if thread is not None:
-            thread.join(_JOIN_SECONDS)
             atexit.unregister(self.stop)
+            thread.join(_JOIN_SECONDS)
+            if thread.is_alive():  # a meter or an exporter hangs; the program must end all the same
+                _log.warning("greeninfer.stop_timeout seconds=%s", _JOIN_SECONDS)
+                return
         self.flush()
         if self._given_exporters is None:
             for exporter in self._exporters:
@@ -172,9 +176,9 @@ class Monitor:
 
     @property
     def pause_seconds(self) -> float:
-        """Return how long to wait for the next tick while spans are open: less while they overlap."""
-        crowded = self._books is None or self._books.crowded
-        return self.settings.tick_seconds * (1 if crowded else _ALONE_TICKS)
+        """Return how long to wait for the next tick while spans are open: more while at most one runs."""
+        short = self._books is None or self._books.needs_short_ticks
+        return self.settings.tick_seconds * (1 if short else _ALONE_TICKS)
 
     def tick(self, *, force: bool = False) -> Settlement:
         """Do one tick and export its settlement; the sampler thread does this by itself."""
@@ -198,7 +202,12 @@ class Monitor:
             return True
         deadline = perf_counter() + timeout
         while True:
-            self._attempt(force=True)
+            if not self.guard.acquire(timeout=max(0.0, deadline - perf_counter())):
+                return False  # the sampler is busy: a meter or an exporter takes its time
+            try:
+                self._attempt(force=True)
+            finally:
+                self.guard.release()
             books = self._books
             if books is None or not books.unsettled:
                 return True
@@ -230,7 +239,7 @@ class Monitor:
             self._opened.meters,
             self.inbox,
             clock=self._clock,
-            share=self._given_share or self._share(),
+            share=self._given_share or open_share(self.settings.proc_root, self._clock.now(), self._opened.meters),
             thread_cpu=self._thread_cpu,
             tick_seconds=self.settings.tick_seconds,
             idle_watts=self.settings.idle_watts,
@@ -285,12 +294,3 @@ class Monitor:
         if full:
             self._failures.append(Failure("monitor", "overload"))
         self.record = None if full or self._stopping else self.inbox.append
-
-    def _share(self) -> Share:
-        if all(meter.info.name == "simulated" for meter in self._opened.meters):
-            return Whole()  # a simulated machine has nobody else on it
-        try:
-            return CpuTime(self.settings.proc_root, self._clock.now())
-        except (OSError, ValueError) as error:
-            _log.warning("greeninfer.other_unknown proc_root=%s error=%r", self.settings.proc_root, error)
-            return Whole()

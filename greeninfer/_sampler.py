@@ -116,11 +116,11 @@ class Sampler:
         if not self._counters:
             self._start(readings)
             return None
+        for reading, counter in zip(readings, self._counters, strict=True):
+            counter.see(reading)
         if now <= self._until:
             self._fail("clock", "time did not go forward")
             return None
-        for reading, counter in zip(readings, self._counters, strict=True):
-            counter.see(reading)
         waited_for = [
             counter
             for reading, counter in zip(readings, self._counters, strict=True)

@@ -7,8 +7,14 @@ second is used.
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
+
+from greeninfer._sampler import Meter
+
+_log = logging.getLogger("greeninfer")
 
 _LOOK_BACK_SECONDS = 1.0
 _LOOK_SECONDS = 0.1  # reading /proc/stat costs tens of microseconds, more on large machines
@@ -63,6 +69,17 @@ class CpuTime:
         then, busy_then, ours_then = self._marks[0]
         now, busy_now, ours_now = self._marks[-1]
         return max(0.0, (busy_now - busy_then) - (ours_now - ours_then)) / (now - then) if now > then else 0.0
+
+
+def open_share(proc_root: str, now: float, meters: Sequence[Meter]) -> Share:
+    """Return what tells of others on the machine that these meters count."""
+    if all(meter.info.name == "simulated" for meter in meters):
+        return Whole()  # nobody else is on a simulated machine
+    try:
+        return CpuTime(proc_root, now)
+    except (OSError, ValueError) as error:
+        _log.warning("greeninfer.other_unknown proc_root=%s error=%r", proc_root, error)
+        return Whole()
 
 
 def busy_seconds(stat: Path) -> float:

@@ -82,8 +82,9 @@ def _open(route: Route) -> Span | None:
 
 def _compiling() -> bool:
     """Return whether torch is tracing this call: measuring in there would break its graph."""
-    torch = sys.modules.get("torch")
-    return torch is not None and hasattr(torch, "compiler") and bool(torch.compiler.is_compiling())
+    compiler = getattr(sys.modules.get("torch"), "compiler", None)
+    is_compiling = getattr(compiler, "is_compiling", None)
+    return is_compiling is not None and bool(is_compiling())
 
 
 def _call(route: Route) -> Wrapper:
@@ -143,8 +144,14 @@ class BoundMeasured(wrapt.BoundFunctionWrapper[..., Any]):
         """Return the same for the oldest protocols."""
         return self.__reduce_ex__(2)
 
+    def __copy__(self) -> BoundMeasured:
+        """Return itself, as methods do."""
+        return self
+
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:
-        """Return the same method of a deep copy of its object."""
+        """Return the same method of a deep copy of its object; itself where it is bound to none but a class."""
+        if self._self_instance is None or isinstance(self._self_instance, type):
+            return self
         return getattr(copy.deepcopy(self._self_instance, memo), self.__name__)
 
 

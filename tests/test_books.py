@@ -365,6 +365,19 @@ def test_a_child_that_closes_a_moment_after_its_parent_counts_all_the_same() -> 
     assert totals == [pytest.approx(10.0)] * 2
 
 
+def test_what_a_child_uses_after_its_parent_was_told_does_not_change_what_was_told() -> None:
+    world = scripted()
+    parent = world.program.open("parent", thread=1)
+    child = world.program.open("child", thread=2, parent=parent)
+    for span in (parent, child):
+        world.program.run(0.1, {2: 1.0})
+        spend(world, 6.0)
+        world.program.close(span)
+        world.tick()
+    assert parent.energy().total_joules == 0.0
+    assert child.energy().total_joules == 12.0
+
+
 def test_phases_are_told_in_nanojoules() -> None:
     world = scripted()
     span = world.program.open()
@@ -672,6 +685,49 @@ def test_what_ran_before_the_first_reading_is_not_charged() -> None:
     assert world.line(PACKAGE) == 6 * NANO
 
 
+def test_of_a_span_that_ran_before_the_first_reading_only_nothing_is_known() -> None:
+    clock = ManualClock()
+    meter = ScriptedMeter(clock)
+    world = World(meter, clock=clock)
+    span = world.program.open()
+    world.program.run(0.5)
+    world.program.pause(span)
+    world.tick()
+    clock.advance(0.1)
+    world.program.resume(span, 1)
+    world.program.close(span)
+    meter.use(6.0)
+    world.tick()
+    energy = span.energy()
+    assert (energy.joules, energy.provisional, energy.complete) == (None, False, False)
+    assert world.line(PACKAGE, "idle") == 6 * NANO
+
+
+def test_of_a_span_that_waited_while_the_meter_was_lost_it_is_not_told_that_it_used_nothing() -> None:
+    world = scripted()
+    span = world.program.open()
+    world.program.pause(span)
+    world.clock.advance(0.1)
+    spend(world, 4.0)
+    world.tick()
+    world.scripted[0].broken = "vanished"  # type: ignore[attr-defined]
+    for _ in range(20):
+        world.clock.advance(0.1)
+        world.tick()
+    world.scripted[0].broken = ""  # type: ignore[attr-defined]
+    for _ in range(2):
+        world.clock.advance(0.1)
+        spend(world, 4.0)
+        world.tick()
+    world.program.resume(span, 1)
+    world.program.close(span)
+    world.clock.advance(0.1)
+    spend(world, 4.0)
+    world.tick()
+    energy = span.energy()
+    assert (energy.joules, energy.provisional, energy.complete) == (None, False, False)
+
+
 def test_a_meter_that_is_not_due_is_not_asked() -> None:
     world = scripted()
     world.clock.advance(0.001)
@@ -775,11 +831,11 @@ class Pool(World):
                 heapq.heappush(self.turns, (instant + self.turn(worker), worker))
 
     def pass_time(self, seconds: float) -> None:
-        running = [self.program.inside(worker)[0] for worker in self.on]
+        running = [span for span in map(self.program.innermost_span, self.on) if span is not None]
         for span in running:
-            self.true[span] += seconds * (self.watts[span] + (IDLE + ACTIVE) / len(running))  # type: ignore[index]
+            self.true[span] += seconds * (self.watts[span] + (IDLE + ACTIVE) / len(running))
         self.idle += 0.0 if running else IDLE * seconds
-        own = sum(self.watts[span] for span in running)  # type: ignore[index]
+        own = sum(self.watts[span] for span in running)
         self.meter.use(seconds * (IDLE + own + (ACTIVE if running else 0.0)))
         self.program.run(seconds, dict.fromkeys(self.on, 1.0))
 

@@ -148,17 +148,29 @@ def test_without_any_spread_there_is_none() -> None:
     assert calibration.weights[PACKAGE].sigma < 0.01
 
 
-def test_the_doubt_about_what_requests_share_is_of_the_size_of_its_error() -> None:
-    # What they share is idle and activation power together.
-    # Over 20 machines that differ in nothing but their noise: the errors' root mean square against what is told.
+@pytest.mark.parametrize("known_watts", [None, 40.0])
+def test_the_doubt_about_what_requests_share_is_of_the_size_of_its_error(known_watts: float | None) -> None:
+    # What they share is idle and activation power together. Over 20 machines that differ in nothing but their noise:
+    # the errors' root mean square against what is told.
     errors, told = [], []
     for seed in range(20):
-        machine = Machine(noise_joules=0.1)
-        weights = teach(Calibration([PACKAGE]), {PACKAGE: machine}, 80, seed=seed)[PACKAGE]
+        calibration, machine = Calibration([PACKAGE], idle_watts=known_watts), Machine(noise_joules=0.1)
+        weights = teach(calibration, {PACKAGE: machine}, 80, seed=seed)[PACKAGE]
         errors.append(weights.idle_watts + weights.active_watts - 55.0)
         told.append(weights.sigma_idle_watts)
     actual = math.sqrt(float(np.mean(np.square(errors))))
     assert float(np.mean(told)) == pytest.approx(actual, rel=0.5)
+
+
+def test_a_fit_that_explains_nothing_is_no_spread_of_power() -> None:
+    random = np.random.default_rng(11)
+    calibration = Calibration([PACKAGE])
+    for _ in range(100):
+        row = load(random, [HEAVY])
+        row.joules[PACKAGE] = float(random.uniform(0.0, 50.0))
+        row.squares[PACKAGE] = sum((8.0 * ran) ** 2 for ran in row.ran.values())
+        calibration.learn(row)
+    assert calibration.weights[PACKAGE].sigma == 1.0
 
 
 def test_what_was_true_once_is_forgotten() -> None:

@@ -245,6 +245,15 @@ def test_a_batch_on_one_thread_is_paid_by_the_requests_of_others() -> None:
         assert current() is None
 
 
+@pytest.mark.parametrize("kind", [int, float, bool, np.int64, np.float32, np.float64, np.uint8])
+def test_weights_are_numbers_of_any_kind(kind: type) -> None:
+    """Rows are weighed by token counts, and those come out of arrays."""
+    with Live() as live:
+        with measure("one") as one, batch([(one, kind(1))]):
+            live.burn(100.0)
+        assert live.joules("one") == pytest.approx(100.0, rel=0.01)
+
+
 def test_a_batch_for_tasks_of_the_same_loop() -> None:
     with Live() as live:
 

@@ -232,18 +232,21 @@ def test_no_request_waits_for_a_meter_not_even_the_first_ones() -> None:
     meter = Watched()
     meter.go_on.clear()
     collected = Collected()
+    served: list[str] = []
 
-    def requests() -> bool:
-        for _ in range(3):
+    def requests() -> None:
+        while len(served) < 3 and not meter.go_on.is_set():
             with measure("work") as span, span.phase("part"):
                 assert meter.reading.wait(PATIENCE)  # now the sampler is in the middle of a read
-        return True
+            served.append("while the sampler reads" if not meter.go_on.is_set() else "only after that")
 
     with installed(Monitor(Settings(tick_seconds=0.02), meters=[meter], exporters=[collected])):
-        try:
-            assert in_time(requests, timeout=5.0)
-        finally:
-            meter.go_on.set()
+        thread = threading.Thread(target=requests)
+        thread.start()
+        thread.join(timeout=5.0)
+        meter.go_on.set()
+        thread.join()
+        assert served == ["while the sampler reads"] * 3
         assert flush(PATIENCE)
         assert len(collected.measurements) == 3
 

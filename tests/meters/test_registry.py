@@ -151,7 +151,9 @@ def test_an_estimate_is_never_a_silent_fallback(
 
 def test_the_log_says_that_it_is_an_estimate_and_where_to_ask(caplog: pytest.LogCaptureFixture) -> None:
     Machine(("estimate",)).open("auto")
-    assert caplog.messages == ["greeninfer.estimated meter=estimate: no sensor, a model; `greeninfer doctor` says why"]
+    assert caplog.messages == [
+        "greeninfer.estimated meter=estimate: no sensor, a power model; `greeninfer doctor` says why"
+    ]
 
 
 @pytest.mark.parametrize("names", [("watts",), ("rapl", "RAPL"), ("auto", "rapl"), ("rapl", "auto"), ("",)])
