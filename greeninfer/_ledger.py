@@ -155,8 +155,7 @@ class Ledger:
         nanojoules = whole_nanojoules(shares, delta.nanojoules)
         row.squares[domain] = float(weighted[:count] @ weighted[:count])
 
-        spread = _UNKNOWN = Weights()  # of the first tick: all joules go to what ran
-_FALLBACK_SPREAD if not known.learned else known.sigma
+        spread = _FALLBACK_SPREAD if not known.learned else known.sigma
         part = dynamic / dynamic_joules if dynamic_joules > 0.0 else dynamic
         repeats = spread * dynamic * (1.0 - part) + known.sigma_idle_watts * activity.static
         variance = np.square(static_watts * activity.placement)

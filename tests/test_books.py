@@ -427,8 +427,8 @@ def test_steps_are_charged_and_waits_are_not() -> None:
     world.program.close(busy)
     spend(world, 12.0)
     world.tick()
-    # Nothing is known of the machine's power yet, so it goes by running seconds: 0.2 and 1.0.
-    assert (slow.nanojoules, busy.nanojoules) == (2 * NANO, 10 * NANO)
+    # Nothing is known of the machine's power yet, so it is taken to be flat: 12 W, for 0.2 s shared by two.
+    assert (slow.nanojoules, busy.nanojoules) == (1_200_000_000, 10_800_000_000)
 
 
 # Meters of different pace, and meters that fail
