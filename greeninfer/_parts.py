@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from types import TracebackType
-from typing import cast
+from typing import SupportsFloat, cast
 
 from greeninfer._account import Account, Key, Record, Share, Source, SpanAccount
 from greeninfer._running import enter, leave
@@ -158,6 +158,6 @@ def _row(row: object) -> tuple[SpanAccount, float]:
         TypeError: if it is not a pair of a span and a number.
     """
     match row:
-        case (span, int() | float() as weight) if hasattr(span, "tally"):
+        case (span, SupportsFloat() as weight) if hasattr(span, "tally"):
             return cast(SpanAccount, span), float(weight)
     raise TypeError(f"batch row {row!r} is not possible; allowed: (span, weight) pairs, weight a number")
