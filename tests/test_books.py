@@ -427,8 +427,8 @@ def test_steps_are_charged_and_waits_are_not() -> None:
     world.program.close(busy)
     spend(world, 12.0)
     world.tick()
-    # Nothing is known of the machine's power yet, so it is taken to be flat: 12 W, for 0.2 s shared by two.
-    assert (slow.nanojoules, busy.nanojoules) == (1_200_000_000, 10_800_000_000)
+    # Nothing is known of the machine's power yet, so it goes by running seconds: 0.2 and 1.0.
+    assert (slow.nanojoules, busy.nanojoules) == (2 * NANO, 10 * NANO)
 
 
 # Meters of different pace, and meters that fail
@@ -682,6 +682,7 @@ def test_what_ran_before_the_first_reading_is_not_charged() -> None:
     meter.use(6.0)
     world.tick()
     assert span.nanojoules == 6 * NANO
+    assert not span.energy().complete
     assert world.line(PACKAGE) == 6 * NANO
 
 
@@ -752,16 +753,22 @@ def test_the_number_of_open_spans_is_told_by_name_and_goes_back_to_nothing() -> 
     assert world.tick().in_flight == {"a": 0, "b": 0}
 
 
-def test_a_crowd_is_more_than_one_that_ran() -> None:
+def test_short_ticks_are_needed_until_power_is_learned_and_while_several_run() -> None:
     world = scripted()
-    assert not world.books.crowded
+    for at in range(40):
+        assert world.books.needs_short_ticks is (at < 30)  # rows
+        span = world.program.open()
+        world.program.run(0.11, float(at % 2))
+        world.program.close(span)
+        spend(world, 0.11 * (40.0 + 10.0 * (at % 2)))
+        world.tick()
     one, two = world.program.open("one", thread=1), world.program.open("two", thread=2)
-    crowded = []
+    needed = []
     for shares in ({1: 1.0}, {1: 1.0, 2: 0.5}, {2: 1.0}):
         world.program.run(0.1, shares)
         world.tick()
-        crowded.append(world.books.crowded)
-    assert crowded == [False, True, False]
+        needed.append(world.books.needs_short_ticks)
+    assert needed == [False, True, False]
     assert not world.books.quiet
     for span in (one, two):
         world.program.close(span)

@@ -203,15 +203,12 @@ def test_a_weight_of_nothing_says_nothing() -> None:
     assert [joules(heavy), joules(cheap)] == pytest.approx([6.0, 2.0])
 
 
-def test_before_anything_is_known_power_is_taken_to_be_flat() -> None:
-    # Of one second the long one runs 0.6, alone with probability 0.8, and the short one 0.2, alone with 0.4.
+def test_before_anything_is_known_joules_go_by_running_seconds() -> None:
     bench = Bench()
     long, short = bench.span("long"), bench.span("short")
     bench.add((long, 0.0, 1.0, 0.6), (short, 0.0, 1.0, 0.2))
     bench.settle(0.0, 1.0, 80.0)
-    assert joules(long) == pytest.approx(80.0 * 0.6 * (0.8 + 0.2 / 2))
-    assert joules(short) == pytest.approx(80.0 * 0.2 * (0.4 + 0.6 / 2))
-    assert bench.line("idle") == pytest.approx(80.0 * 0.4 * 0.8)
+    assert [joules(long), joules(short)] == pytest.approx([60.0, 20.0])
 
 
 def test_each_domain_has_weights_of_its_own() -> None:
