@@ -5,11 +5,10 @@ from __future__ import annotations
 import logging
 import os
 
-from greeninfer._monitor import Monitor, in_use
+from greeninfer._monitor import Monitor, check, in_use
 from greeninfer._running import forget
 from greeninfer._settings import Settings
 from greeninfer.errors import GreeninferError
-from greeninfer.meters import check_names
 
 _log = logging.getLogger("greeninfer")
 
@@ -27,7 +26,7 @@ def installed() -> Monitor:
         return in_use[-1]
     try:
         monitor = Monitor()
-    except GreeninferError as error:
+    except (GreeninferError, ValueError, OSError) as error:
         _log.error("greeninfer.disabled error=%s", error)
         monitor = Monitor(Settings(disabled=True))
     in_use.append(monitor)
@@ -41,7 +40,7 @@ def check_environment() -> None:
         SettingsError: if a variable is unknown or malformed, or names a meter or exporter that does not exist.
     """
     if not in_use:
-        check_names(Settings.from_env(os.environ))
+        check(Settings.from_env(os.environ))
 
 
 def _after_fork() -> None:

@@ -13,9 +13,11 @@ import os
 import threading
 from collections import deque
 from collections.abc import Sequence
-from time import perf_counter, thread_time
+from time import perf_counter, sleep, thread_time
 from types import TracebackType
 
+from greeninfer import exporters as exporter_shelf
+from greeninfer import meters as meter_shelf
 from greeninfer._account import Edge, Record
 from greeninfer._books import Books
 from greeninfer._clock import Clock, SystemClock
@@ -25,9 +27,7 @@ from greeninfer._share import Share, open_share
 from greeninfer._span import Span
 from greeninfer._timeline import ThreadCpu, system_thread_cpu
 from greeninfer.errors import MeterUnavailable
-from greeninfer.exporters import open_exporters
 from greeninfer.exporters._contract import Exporter
-from greeninfer.meters import Opened, check_names, open_meters
 from greeninfer.meters._contract import Meter
 
 _log = logging.getLogger("greeninfer")
@@ -68,7 +68,7 @@ class Monitor:
         thread_cpu: ThreadCpu | None = None,
     ) -> None:
         self.settings = Settings.from_env(os.environ) if settings is None else settings
-        check_names(self.settings)
+        check(self.settings)
         self._given_meters = meters
         self._given_exporters = exporters
         self._clock = clock or SystemClock()
@@ -76,7 +76,7 @@ class Monitor:
         self._thread_cpu = thread_cpu or system_thread_cpu()
         self._exporters: list[Exporter] = []
         if not self.settings.disabled:
-            self._exporters = list(open_exporters(self.settings) if exporters is None else exporters)
+            self._exporters = list(exporter_shelf.open_exporters(self.settings) if exporters is None else exporters)
         self._complained: set[str] = set()
         self.begin_anew()
 
@@ -85,18 +85,15 @@ class Monitor:
         self.inbox: deque[Edge] = deque()
         self.record: Record | None = None if self.settings.disabled else self._start_and_record
         self._books: Books | None = None
-        self._opened: Opened = Opened((), ())
+        self._opened: meter_shelf.Opened = meter_shelf.Opened((), ())
         self._thread: threading.Thread | None = None
         self._stopping = False
         self._failures: list[Failure] = []
         self.guard = threading.RLock()  # held for a tick, exporters included
         self._life = threading.Lock()  # held to start and stop; never for long, because requests may wait for it
         self._wake = threading.Event()
-        self._never = threading.Event()
         self._first = threading.Event()  # set after the first tick
         self._settled = threading.Condition()
-
-    # The request path
 
     def _start_and_record(self, edge: Edge) -> None:
         """Take the first edge; the thread that it starts opens the meters, and the request goes on at once."""
@@ -108,8 +105,6 @@ class Monitor:
         self.record = self.inbox.append
         self.inbox.append(edge)
         self._wake.set()
-
-    # Life
 
     @property
     def meters(self) -> tuple[MeterInfo, ...]:
@@ -172,8 +167,6 @@ class Monitor:
         in_use.remove(self)
         self.stop()
 
-    # Ticks
-
     @property
     def pause_seconds(self) -> float:
         """Return how long to wait for the next tick while spans are open: more while at most one runs."""
@@ -213,7 +206,7 @@ class Monitor:
                 return True
             if perf_counter() >= deadline:
                 return False
-            self._never.wait(min(self.settings.tick_seconds, 0.01))
+            sleep(min(self.settings.tick_seconds, 0.01))
 
     def settle(self, span: Span, timeout: float) -> None:
         """Wait until a closed span is settled, or ``timeout`` seconds."""
@@ -232,9 +225,9 @@ class Monitor:
 
     def _open_books(self) -> Books:
         if self._given_meters is not None:
-            self._opened = Opened(tuple(self._given_meters), ())
+            self._opened = meter_shelf.Opened(tuple(self._given_meters), ())
         else:
-            self._opened = open_meters(self.settings, self._clock)
+            self._opened = meter_shelf.open_meters(self.settings, self._clock)
         return Books(
             self._opened.meters,
             self.inbox,
@@ -294,3 +287,13 @@ class Monitor:
         if full:
             self._failures.append(Failure("monitor", "overload"))
         self.record = None if full or self._stopping else self.inbox.append
+
+
+def check(settings: Settings) -> None:
+    """Check that all that the settings name exists, without opening any of it.
+
+    Raises:
+        SettingsError: if a meter or an exporter is unknown, or the power model is malformed.
+    """
+    meter_shelf.check_names(settings)
+    exporter_shelf.check_names(settings)

@@ -48,6 +48,8 @@ class Route:
             raise ValueError("name='' is not possible; allowed: a string that is not empty; remedy: leave it out")
         if not isinstance(model, str):
             raise TypeError(f"model={model!r} is not possible; allowed: a string")
+        if attributes is not None and not isinstance(attributes, Mapping):
+            raise TypeError(f"attributes={attributes!r} is not possible; allowed: a mapping of names to values")
         if device not in ("any", "cpu"):
             raise ValueError(f"device={device!r} is not possible; allowed: 'any', 'cpu'")
         return cls((name or "", model), device, attributes)

@@ -152,12 +152,12 @@ def test_however_a_program_ends_it_ends_and_exports(end: str, code: int, tmp_pat
 
 
 def test_what_the_program_did_is_in_the_export_with_its_joules(tmp_path: Path) -> None:
-    work = "greeninfer.flush()\nwork()\nsum(range(3_000_000))\nwith greeninfer.measure('busy'): sum(range(3_000_000))"
+    work = "work()\ngreeninfer.flush()\nwith greeninfer.measure('busy'): sum(range(3_000_000))"
     play(ENDS.format(work=work, end=""), tmp_path, METERS="simulated", EXPORTERS="jsonl")
     by_name = {line["name"]: line for line in records(tmp_path)}
     # The simulated machine draws 20 W, and 10 W more per busy core; and it says that it is no sensor.
     busy = by_name["busy"]
-    assert 10.0 * busy["cpu_seconds"] <= busy["joules"] <= 31.0 * busy["seconds"]
+    assert 10.0 * busy["cpu_seconds"] <= busy["joules"] <= 40.0 * busy["seconds"]
     assert busy["quality"] == "estimated"
 
 
@@ -275,12 +275,13 @@ def test_it_starts_once_however_many_threads_begin_at_once() -> None:
 
 def wait_for_rest(live: Live) -> float:
     """Return when the last tick came before a pause that is long against the pace."""
-    last = perf_counter()
-    while True:
+    begun = last = perf_counter()
+    while last - begun < PATIENCE:
         try:
             last = live.collected.arrivals.get(timeout=0.15)
         except queue.Empty:
             return last
+    pytest.fail(f"it did not rest in {PATIENCE} s")
 
 
 def test_it_rests_when_it_is_quiet_and_the_next_span_wakes_it() -> None:
@@ -292,10 +293,10 @@ def test_it_rests_when_it_is_quiet_and_the_next_span_wakes_it() -> None:
             rests_since = wait_for_rest(live)
             with measure("work") as span:
                 live.burn(100.0)
-            energy = span.energy(timeout=PATIENCE)
+            while span.settled_at is None:  # nobody asks for it: that alone would wake the sampler, too
+                live.collected.arrivals.get(timeout=PATIENCE)
             assert perf_counter() - rests_since < 0.8  # at rest it ticks once a second
-            assert not energy.provisional
-            assert energy.joules == pytest.approx(100.0, rel=0.02)
+            assert span.energy(timeout=0.0).joules == pytest.approx(100.0, rel=0.02)
 
 
 def test_no_span_is_lost_at_the_edge_of_a_rest() -> None:

@@ -35,12 +35,11 @@ EXPORTERS: Final[dict[str, Callable[[Settings], Exporter]]] = {
 """Constructors of the exporters by the name that settings know them by."""
 
 
-def open_exporters(settings: Settings) -> tuple[Exporter, ...]:
-    """Open the exporters that the settings name, each once, in their order.
+def check_names(settings: Settings) -> tuple[str, ...]:
+    """Return the names of the exporters that the settings ask for, each once, without opening any.
 
     Raises:
-        SettingsError: if a name is unknown, or an exporter cannot write where the settings say.
-        ValueError: if the metric names are already taken in the Prometheus registry.
+        SettingsError: if one is unknown.
     """
     names = tuple(dict.fromkeys(settings.exporters))
     for name in names:
@@ -49,6 +48,17 @@ def open_exporters(settings: Settings) -> tuple[Exporter, ...]:
                 f"exporters={name!r} is not possible; allowed: {', '.join(sorted(EXPORTERS))}; "
                 "remedy: correct the name, or leave it out"
             )
+    return names
+
+
+def open_exporters(settings: Settings) -> tuple[Exporter, ...]:
+    """Open the exporters that the settings name, each once, in their order.
+
+    Raises:
+        SettingsError: if a name is unknown, or an exporter cannot write where the settings say.
+        ValueError: if the metric names are already taken in the Prometheus registry.
+    """
+    names = check_names(settings)
     opened: list[Exporter] = []
     try:
         opened.extend(EXPORTERS[name](settings) for name in names)

@@ -159,4 +159,7 @@ def _plain(value: object, depth: int = 0) -> object:
         }
     if depth < MAX_DEPTH and isinstance(value, list | tuple):
         return [_plain(each, depth + 1) for each in value]
-    return _REPR.repr(value)
+    try:
+        return _REPR.repr(value)
+    except ValueError:  # a number deep inside that Python refuses to write out
+        return f"<{type(value).__name__}>"

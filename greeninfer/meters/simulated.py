@@ -62,7 +62,7 @@ class SimulatedMeter:
         source: what ``info`` says of it.
 
     Raises:
-        ValueError: if there is not one power per domain, or no domain.
+        ValueError: if there is not one power per domain, no domain, or a power that is negative or not finite.
     """
 
     def __init__(
@@ -83,6 +83,9 @@ class SimulatedMeter:
         powers = tuple(watts) if isinstance(watts, Sequence) else (watts,) * len(domains)
         if not domains or len(powers) != len(domains):
             raise ValueError(f"{len(powers)} powers for {len(domains)} domains")
+        for power in powers:
+            if not callable(power) and not (math.isfinite(power) and power >= 0.0):
+                raise ValueError(f"watts={power!r} is not possible; allowed: finite watts from 0 up, or a function")
         self._clock = clock
         self._running = running or (lambda: 0.0)
         self._range_joules = range_joules
