@@ -343,12 +343,21 @@ TRIPS: dict[str, Callable[[Any], Any]] = {
 }
 
 
+# What cloudpickle cannot find under its name it rebuilds from the code alone: a copy that works and is not measured.
+# It takes a wrapper for the function that it wraps and asks nobody, so the documentation says so.
+BY_VALUE = (
+    "staticmethod, outside, of the class",
+    "staticmethod, outside, of an instance",
+    "method taken from the class",
+)
+
+
 @pytest.mark.parametrize("trip", TRIPS)
 @pytest.mark.parametrize("thing", THINGS)
 def test_it_is_measured_after_the_trip(thing: str, trip: str) -> None:
     with Live():
         assert called(THINGS[thing]()) == (42, True)
-        assert called(TRIPS[trip](THINGS[thing]())) == (42, True)
+        assert called(TRIPS[trip](THINGS[thing]())) == (42, not (trip == "cloudpickle" and thing in BY_VALUE))
 
 
 @pytest.mark.parametrize("trip", TRIPS)
@@ -370,6 +379,9 @@ def test_a_deep_copy_of_a_bound_method_has_an_instance_of_its_own() -> None:
 @pytest.mark.parametrize("trip", ["cloudpickle", "copy", "deepcopy"])
 def test_nested_functions_make_the_trip_and_keep_name_and_model(trip: str) -> None:
     with Live() as live:
+        if trip == "cloudpickle":
+            assert TRIPS[trip](nested(2))(21) == (42, False)
+            return
         assert TRIPS[trip](nested(2))(21) == (42, True)
         assert live.one("nested").key == ("nested", "m")
 
@@ -473,7 +485,9 @@ def test_measured_callables_work_and_are_measured_in_workers(worker: str, worked
     assert answers.pop("exit code", [0, True, 0]) == [0, True, 0]
     assert {thing: answer[0] for thing, answer in answers.items()} == dict.fromkeys(answers, 42)
     assert all(answer[2] != worked["pid"] for answer in answers.values())  # it was another process
-    assert {thing: answer[1] for thing, answer in answers.items()} == dict.fromkeys(answers, True)
+    # loky sends what stands in the script itself by value (see BY_VALUE); a classmethod goes by reference to its class.
+    measured = {thing: worker != "joblib, loky" or thing == "classmethod" for thing in answers}
+    assert {thing: answer[1] for thing, answer in answers.items()} == measured
 
 
 def test_the_parent_still_measures_after_all_that(worked: dict[str, Any]) -> None:
