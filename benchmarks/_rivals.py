@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from _node import Floats, Ints, Trace
+from _trace import Floats, Ints, Trace
 
 
 def windows(trace: Trace) -> Floats:

@@ -407,7 +407,7 @@ def test_a_task_whose_loop_dies_is_cancelled(loop: asyncio.AbstractEventLoop, ca
 
         @measure("outer")
         async def predict() -> None:
-            live.burn(100.0)
+            live.burn_apart(100.0)
             with measure("block"):
                 await loop.create_future()
 

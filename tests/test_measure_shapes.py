@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import types
 from collections.abc import AsyncIterator, Callable, Iterator
 from time import perf_counter
+from typing import Any
 
 import pytest
 from live import Live
@@ -181,6 +183,21 @@ def coroutine(live: Live) -> None:
         live.burn(40.0)
 
     asyncio.run(predict())
+
+
+@shape
+def coroutine_made_of_a_generator(live: Live) -> None:
+    @measure(NAME)
+    @types.coroutine
+    def predict() -> Iterator[Any]:
+        live.burn(60.0)
+        yield from elsewhere(live).__await__()
+        live.burn(40.0)
+
+    async def main() -> None:
+        await predict()
+
+    asyncio.run(main())
 
 
 @shape
