@@ -11,9 +11,9 @@ Containers, Shen et al., ASPLOS 2013). The simulation goes from event to event a
 time step.
 
 **Load.** K workers, closed loop: each thinks for an exponential time, then serves one request. The mean think time is
-45 ms (137 ms from 64 workers on), which gives 0.30 running and 0.64 in flight at K = 1, 1.2 and 2.7 at 4, 4.7 and 10
-at 16, 11 and 23 at 64. New requests stop at the end of the trace and those in flight are served to their end, so
-that every request counts.
+45 ms (137 ms from 64 workers on), which gives 0.29 running and 0.63 in flight at K = 1, 1.2 and 2.5 at 4, 4.6 and 10
+at 16, 11 and 23 at 64; on an event loop with 8 or 64 slots, 0.13 and 4.9, or 0.60 and 25. New requests stop at the end
+of the trace and those in flight are served to their end, so that every request counts.
 
 **A request** is a run of CPU bursts with an I/O wait between each two: three bursts and two waits, beginning and
 ending on the CPU. About the means of its route, its CPU seconds are lognormal (sigma 0.6) and its seconds of waiting

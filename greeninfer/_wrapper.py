@@ -125,7 +125,9 @@ def _wrapper_for(function: Callable[..., Any], route: Route) -> Wrapper:
     inner = getattr(function, "__func__", function)
     if not inspect.isroutine(inner) and not isinstance(inner, functools.partial):
         inner = type(inner).__call__
-    if inspect.iscoroutinefunction(inner):
+    code = getattr(inner, "__code__", None)
+    made_of_a_generator = code is not None and bool(code.co_flags & inspect.CO_ITERABLE_COROUTINE)  # types.coroutine
+    if inspect.iscoroutinefunction(inner) or made_of_a_generator:
         return _stepwise(route, run_coroutine, generator=False)
     if inspect.isasyncgenfunction(inner):
         return _stepwise(route, run_async_generator, generator=True)

@@ -567,11 +567,11 @@ class TestTorch:
     @pytest.mark.parametrize("door", [pytest.param(lambda double: double, id="bare"), measure("work")])
     @pytest.mark.parametrize("inside", [False, True], ids=["itself", "inside another"])
     def test_a_measured_function_can_be_compiled(self, inside: bool, door: Callable[..., Any], torch: Any) -> None:
-        factor = 2
-
+        # No closure and no defaults: PyTorch 2.13 fails on any wrapt wrapper of a function with some that is called
+        # inside a compiled one, and calls that a bug of its own; docs/how-it-works.md says to measure outside.
         @door
         def double(x: Any) -> Any:
-            return torch.relu(x) * factor
+            return x.relu() * 2
 
         def whole(x: Any) -> Any:
             return double(x + 1) - 1
