@@ -16,31 +16,12 @@ from greeninfer._running import Stepper, outcome_of
 
 async def run_coroutine(stepper: Stepper) -> Any:
     """Await a coroutine; its steps on the event loop count as running."""
-    return await _coroutine_steps(stepper)
+    return await _awaited(stepper)
 
 
 @types.coroutine
-def _coroutine_steps(stepper: Stepper) -> Generator[Any, Any, Any]:
-    coroutine = stepper.work
-    step, argument = coroutine.send, None
-    while True:
-        stepper.resume()
-        try:
-            waited_for = step(argument)
-        except StopIteration as stop:
-            stepper.finish("ok")
-            return stop.value
-        except BaseException as error:
-            stepper.finish(outcome_of(error))
-            raise
-        stepper.pause()
-        try:
-            step, argument = coroutine.send, (yield waited_for)
-        except GeneratorExit:
-            stepper.abandon()
-            raise
-        except BaseException as error:
-            step, argument = coroutine.throw, error
+def _awaited(stepper: Stepper) -> Generator[Any, Any, Any]:
+    return (yield from run_generator(stepper))  # what the loop sends to a coroutine, it takes as a generator does
 
 
 def run_generator(stepper: Stepper) -> Generator[Any, Any, Any]:
