@@ -7,15 +7,17 @@ nanoseconds (/proc/PID/task/TID/schedstat), knows what each thread's work draws,
 serves three routes from a thread pool, measured through the public decorator with the ordinary `rapl` meter on that
 tree; it is told neither the watts nor the run times.
 
-Truth of a route = its watts * its run time + an equal share of idle and activation power among the threads that ran in
-a step. Whatever else this machine is busy with, the playing process among it, is part of the node's power too and
-belongs in the line "other"; its run time is what /proc/stat says beyond our threads.
+Truth of a route = its watts * its run time + an equal share of idle and activation power among what ran at a time.
+Whatever else this machine is busy with, the playing process among it, is part of the node's power too and belongs in
+the line "other"; its run time is what /proc/stat says beyond our threads.
 """
 
 from __future__ import annotations
 
 import argparse
 import hashlib
+import itertools
+import math
 import multiprocessing
 import os
 import random
@@ -43,6 +45,28 @@ ROUTES = {  # watts while running; mean CPU milliseconds; mean wait inside the s
     "heavy": (11.0, 80.0, 10.0),
 }
 ROUTE_LIMIT, BOOKS_LIMIT = 10.0, 0.1  # per cent
+
+
+def cores(busy: float, seconds: float) -> list[float]:
+    """Return the run time of others core by core."""
+    whole, rest = divmod(busy, seconds)
+    return [seconds] * int(whole) + ([rest] if rest > 0.0 else [])
+
+
+def static_shares(running: list[float]) -> tuple[list[float], float]:
+    """Return each part's expected equal share of the time in which anything runs, and that time, of a step of length 1.
+
+    In so short a step a thread runs all the time or not at all, but for the steps in which it starts or stops. Those
+    are taken as chances, and all combinations of who runs are gone through.
+    """
+    shares, active = [0.0] * len(running), 0.0
+    for who in itertools.product((False, True), repeat=len(running)):
+        chance = math.prod(part if runs else 1.0 - part for part, runs in zip(running, who, strict=True))
+        if chance and any(who):
+            active += chance
+            for index, runs in enumerate(who):
+                shares[index] += chance / sum(who) if runs else 0.0
+    return shares, active
 
 
 class Node:
@@ -82,13 +106,12 @@ class Node:
         for tid in self.files:
             ran = self._run_seconds(tid)
             deltas[tid], self.ran[tid] = ran - self.ran[tid], ran
-        busy = sum(deltas.values()) + other
-        active = min(seconds, busy)
-        static = (IDLE_WATTS + ACTIVE_WATTS) * active / busy if busy > 0.0 else 0.0
-        for tid, ran in deltas.items():
-            self.truth[self.routes[tid]] += (ROUTES[self.routes[tid]][0] + static) * ran
-        self.truth["other"] += (OTHER_WATTS + static) * other
-        self.truth["idle"] += IDLE_WATTS * (seconds - active)
+        parts = [(self.routes[tid], ran, ROUTES[self.routes[tid]][0]) for tid, ran in deltas.items() if ran > 0.0]
+        parts += [("other", part, OTHER_WATTS) for part in cores(other, seconds)]
+        shares, active = static_shares([min(1.0, ran / seconds) for _, ran, _ in parts])
+        for (name, ran, watts), share in zip(parts, shares, strict=True):
+            self.truth[name] += watts * ran + (IDLE_WATTS + ACTIVE_WATTS) * share * seconds
+        self.truth["idle"] += IDLE_WATTS * (1.0 - active) * seconds
         total = sum(self.truth.values())
         os.pwrite(self.counter, b"%012d\n" % int((1000.0 + total) * 1e6), 0)
 

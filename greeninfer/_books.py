@@ -24,9 +24,8 @@ from greeninfer._share import Share
 from greeninfer._span import Span
 from greeninfer._timeline import Cut, ThreadCpu, Timeline
 
-_CPU_ROW_SECONDS = 0.1
+_ROW_PERIODS = 10.0  # a row for learning, as long as this many periods of the counter, hides how late it is read
 _RAN_SECONDS = 1e-4  # less is the look at a clock and the way back to sleep
-_GPU_ROW_SECONDS = 1.0  # a counter that samples a part of the time needs longer rows
 
 
 @dataclass(slots=True)
@@ -64,7 +63,8 @@ class Books:
         self.meters: tuple[MeterInfo, ...] = tuple(meter.info for meter in meters)
         self._clock = clock
         self._share = share
-        self._tracks = [_track(meter, clock, tick_seconds, idle_watts) for meter in meters]
+        shortest = max(share.period_seconds, 0.5 * tick_seconds)
+        self._tracks = [_track(meter, clock, tick_seconds, shortest, idle_watts) for meter in meters]
         self._timeline = Timeline(edges, thread_cpu, any(track.on_gpu for track in self._tracks))
         self._open = 0
         self._in_flight: dict[str, int] = {}
@@ -182,15 +182,18 @@ class Books:
         return measurements
 
 
-def _track(meter: Meter, clock: Clock, tick_seconds: float, idle_watts: float | None) -> _Track:
+def _track(meter: Meter, clock: Clock, tick_seconds: float, row_seconds: float, idle_watts: float | None) -> _Track:
     info = meter.info
     domains = [domain.id for domain in info.domains]
     on_gpu = info.domains[0].device == "gpu"
-    row_seconds = _GPU_ROW_SECONDS if on_gpu else _CPU_ROW_SECONDS
     return _Track(
         Sampler(meter, clock, tick_seconds),
         Ledger(domains, info.gain, info.quality),
-        Calibration(domains, row_seconds, info.idle_watts if on_gpu or idle_watts is None else idle_watts),
+        Calibration(
+            domains,
+            max(row_seconds, _ROW_PERIODS * info.period_seconds),
+            info.idle_watts if on_gpu or idle_watts is None else idle_watts,
+        ),
         on_gpu,
     )
 

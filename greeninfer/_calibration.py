@@ -23,6 +23,7 @@ OWN_WEIGHTS = 32
 """Routes with a weight of their own, the busiest; the rest share one."""
 
 _FORGETTING_SECONDS = 600.0
+_SOLVE_SECONDS = 0.1  # each row counts at once, but solving costs more than a tick may
 
 
 class Calibration:
@@ -41,6 +42,7 @@ class Calibration:
         self._ran: dict[Key, float] = {}  # running seconds by route, faded
         self._fits = {domain: Fit() for domain in domains}
         self._pending: Row | None = None
+        self._since_solved = 0.0
         self.weights: Mapping[str, Weights] = {}
 
     @property
@@ -73,6 +75,10 @@ class Calibration:
         fade = math.exp(-row.seconds / _FORGETTING_SECONDS)
         sample = self._sample(row, fade)
         weights = dict(self.weights)
+        self._since_solved += row.seconds
+        due = self._since_solved >= _SOLVE_SECONDS - 1e-9 or not any(each.learned for each in weights.values())
+        if due:
+            self._since_solved = 0.0
         for domain, joules in row.joules.items():
             fit = self._fits[domain]
             fit.add(sample, joules, row.seconds, row.squares.get(domain, 0.0), fade)
@@ -81,7 +87,7 @@ class Calibration:
             known = None if self._known_idle_watts is None else self._idle_share(domain)
             if not fit.ready:
                 weights[domain] = self._fallback(domain, fit.lowest_watts)
-            elif fit.solve(known):
+            elif (fit.solved and not due) or fit.solve(known):
                 weights[domain] = self._learned(fit)
         self.weights = weights
 

@@ -20,6 +20,11 @@ _RIDGE = 1e-6  # of the mean diagonal: keeps collinear columns finite, and split
 _LEAST_SHARE = 0.05  # no route is believed to draw less than this share of the hungriest one
 _LEAST_REST = 1e-9  # of the length of the rows that activity must leave unexplained for idle power to be told apart
 
+# Idle power wanders with temperature, faster than the rows forget: by this share of itself per square root of a second.
+_WANDER = 0.001
+_LAG_SECONDS = 1e-3  # what a counter is late by, at most
+_USUAL_SPREAD = 0.3  # relative, of dynamic joules about their fit
+
 
 class Fit:
     """Learns one domain's coefficients, watts per column."""
@@ -29,18 +34,27 @@ class Fit:
         self._products = np.zeros(FIXED)
         self._values = np.zeros(FIXED)
         self._solved = False
+        self._idle_known = False
         self._rows = 0
         self._weight = 0.0  # rows in memory, faded
-        self._noise = 0.0
+        self._noise = 0.0  # of rows since the first solution, and how many those are, faded
+        self._missed = 0.0
         self._residuals = 0.0
         self._squares = 0.0
         self._sigma_idle = 0.0
+        self._wandered = 0.0  # watts of idle power since the rows in memory, and the variance of that
+        self._wander_variance = 0.0
         self.lowest_watts = math.inf
 
     @property
     def ready(self) -> bool:
         """Return whether there are rows enough to believe."""
         return self._rows >= ENOUGH_ROWS
+
+    @property
+    def solved(self) -> bool:
+        """Return whether there is a solution."""
+        return self._solved
 
     def add(self, sample: Floats, joules: float, seconds: float, squares: float, fade: float) -> None:
         """Take a row; ``squares`` is the sum over its requests of their squared dynamic joules."""
@@ -50,8 +64,10 @@ class Fit:
             self._products = np.pad(self._products, (0, short))
             self._values = np.pad(self._values, (0, short))
         if self._solved:
-            missed = joules - float(sample @ self._values)
+            missed = joules - float(sample @ self._values) - self._wandered * seconds
+            self._follow_idle(missed, joules, seconds, squares)
             self._noise = self._noise * fade + missed * missed / seconds
+            self._missed = self._missed * fade + 1.0
             self._residuals = self._residuals * fade + missed * missed
             self._squares = self._squares * fade + squares
         self._gram = self._gram * fade + np.outer(sample, sample) / seconds
@@ -59,6 +75,21 @@ class Fit:
         self._weight = self._weight * fade + 1.0
         self._rows += 1
         self.lowest_watts = min(self.lowest_watts, joules / seconds)
+
+    def _follow_idle(self, missed: float, joules: float, seconds: float, squares: float) -> None:
+        """Take what a row missed as a sign that idle power moved: a scalar Kalman filter on a random walk.
+
+        The row's own doubt is what its counter and its requests explain, and no less than what rows usually miss.
+        """
+        if self._idle_known or seconds <= 0.0:
+            return
+        usual = self._noise / self._missed * seconds if self._missed else 0.0
+        self._wander_variance += (_WANDER * float(self._values[IDLE])) ** 2 * seconds
+        noise = max(usual, (_LAG_SECONDS * joules / seconds) ** 2 + _USUAL_SPREAD**2 * squares)
+        doubt = self._wander_variance * seconds**2 + noise
+        gain = self._wander_variance * seconds / doubt if doubt > 0.0 else 0.0
+        self._wandered += gain * missed
+        self._wander_variance *= 1.0 - gain * seconds
 
     def share(self, column: int) -> None:
         """Merge a route's column into the shared one, as if it had never had its own."""
@@ -87,6 +118,7 @@ class Fit:
         variance = self._noise / spare * float(np.linalg.inv(gram[np.ix_(free, free)])[np.ix_(static, static)].sum())
         self._sigma_idle = math.sqrt(max(variance, 0.0))
         self._solved = True
+        self._idle_known = idle_watts is not None
         return True
 
     def _tells_idle_apart(self, used: npt.NDArray[np.intp]) -> bool:
@@ -104,6 +136,8 @@ class Fit:
 
     def coefficient(self, column: int) -> float:
         """Return a column's watts as solved."""
+        if column == IDLE:
+            return max(0.0, float(self._values[IDLE]) + self._wandered)
         return float(self._values[column]) if column < len(self._values) else 0.0
 
     @property

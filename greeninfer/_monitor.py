@@ -35,7 +35,7 @@ _log = logging.getLogger("greeninfer")
 _REST_SECONDS = 1.0
 _QUIET_TICKS = 10  # this many without a span before the sampler rests
 _MOST_EDGES = 100_000  # waiting to be settled; beyond that requests go unmeasured until there is room
-_ALONE_TICKS = 5  # as long as this many is a tick while at most one request runs
+_ALONE_TICKS = 2  # as long as this many is a tick while at most one request runs
 _JOIN_SECONDS = 5.0
 
 in_use: list[Monitor] = []

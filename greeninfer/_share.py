@@ -21,7 +21,13 @@ _LOOK_SECONDS = 0.1  # reading /proc/stat costs tens of microseconds, more on la
 
 
 class Share(Protocol):
-    """Tells the CPU seconds of work that no span covers."""
+    """Tells the CPU seconds of work that no span covers.
+
+    Attributes:
+        period_seconds: how long it takes to tell anything new; nothing shorter can be learned from.
+    """
+
+    period_seconds: float
 
     def other(self, now: float, seconds: float, ours: float) -> float:
         """Return the other CPU seconds of the last ``seconds``; spans ran ``ours`` CPU seconds since the start."""
@@ -30,6 +36,8 @@ class Share(Protocol):
 
 class Whole:
     """The machine is all ours: for simulated nodes, and where nothing tells of others."""
+
+    period_seconds = 0.0
 
     def other(self, now: float, seconds: float, ours: float) -> float:
         """Return 0."""
@@ -46,6 +54,8 @@ class CpuTime:
     Raises:
         OSError, ValueError: if ``stat`` there cannot be read or understood.
     """
+
+    period_seconds = _LOOK_SECONDS
 
     def __init__(self, proc_root: str, now: float) -> None:
         self._stat = Path(proc_root) / "stat"

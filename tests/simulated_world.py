@@ -98,6 +98,8 @@ class Kept:
 class Cores:
     """A share that knows: so many cores are busy with work that no span covers."""
 
+    period_seconds = 0.0
+
     def __init__(self, cores: float = 0.0) -> None:
         self.cores = cores
 

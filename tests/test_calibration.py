@@ -182,11 +182,15 @@ def test_what_was_true_once_is_forgotten() -> None:
     assert calibration.weights[PACKAGE].idle_watts == pytest.approx(60.0, rel=0.03)
 
 
-def test_one_odd_minute_does_not_change_what_an_hour_taught() -> None:
-    calibration = Calibration([PACKAGE], row_seconds=10.0)
-    teach(calibration, {PACKAGE: Machine()}, 180, seconds=10.0)
-    teach(calibration, {PACKAGE: Machine(idle_watts=60.0)}, 6, seconds=10.0, seed=2)
-    assert calibration.weights[PACKAGE].idle_watts < 45.0
+def test_idle_power_that_wanders_is_followed_and_the_routes_keep_their_watts() -> None:
+    # 15 % in two minutes, as a machine that warms up; what an hour taught of the routes stays.
+    calibration = Calibration([PACKAGE])
+    teach(calibration, {PACKAGE: Machine()}, 3000)
+    for second in range(120):
+        warm = Machine(idle_watts=40.0 * (1.0 + 0.15 * second / 120.0))
+        weights = teach(calibration, {PACKAGE: warm}, 10, seed=second)[PACKAGE]
+    assert weights.idle_watts == pytest.approx(46.0, rel=0.03)
+    assert weights.watts[HEAVY] == pytest.approx(8.0, rel=0.15)
 
 
 # What it never says
@@ -227,7 +231,7 @@ def test_what_would_be_negative_is_nothing_and_the_rest_is_fitted_again() -> Non
     (idle, heavy, other), *_ = np.linalg.lstsq(columns * fade[:, None], used * fade, rcond=None)
     weights = calibration.weights[PACKAGE]
     assert weights.active_watts == 0.0
-    assert weights.idle_watts == pytest.approx(idle, rel=0.001)
+    assert weights.idle_watts == pytest.approx(idle, rel=0.01)  # it is followed as it wanders, and never quite still
     assert weights.watts[HEAVY] == pytest.approx(heavy, rel=0.001)
     assert weights.other_watts == pytest.approx(other, rel=0.01)
     assert heavy < 7.9
