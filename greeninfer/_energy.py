@@ -55,8 +55,16 @@ class Energy:
         """Return the figure as a person reads it, its quality always beside it."""
         if self.joules is None:
             return "joules not known"
-        words = [self.quality or "", "provisional" if self.provisional else "", "" if self.complete else "partial"]
-        return f"{self.joules:.4g} J ± {self.uncertainty_joules:.2g} ({', '.join(filter(None, words))})"
+        low, high = self.gain
+        known = "" if self.quality != "estimated" else f"estimated, true x{low:g} to x{high:g}"
+        words = [
+            known or self.quality or "",
+            "provisional" if self.provisional else "",
+            "" if self.complete else "partial",
+        ]
+        return (
+            f"{self.joules:.4g} J ± {round(self.uncertainty_joules or 0.0, 9):.2g} ({', '.join(filter(None, words))})"
+        )
 
 
 class Measurement(Protocol):
