@@ -110,6 +110,7 @@ class SpanAccount(Account, Protocol):
     door: object
     lasted_until: float | None
     held: int
+    parts_closed: float
     nested: int
     settled_at: float | None
 

@@ -167,7 +167,7 @@ class Books:
         now = self._clock.now()
         offset = self._clock.unix() - now
         for span in self._closing:
-            if span.held > 0 or (span.closed or 0.0) > until:
+            if span.held > 0 or max(span.closed or 0.0, span.parts_closed) > until:
                 waiting.append(span)
                 continue
             self._note_nothing(span)

@@ -55,8 +55,8 @@ class Phase:
         self.span.held += 1
 
     def ended(self) -> None:
-        """Let the span settle."""
-        self.span.held -= 1
+        """Let the span settle, once what was used up to here is divided."""
+        _release(self.span, self.closed)
 
     def credit(self, source: Source, share: Share, totals: dict[Key, int]) -> int:
         """Credit the span, and the phase within it; return the nanojoules that come too late."""
@@ -128,9 +128,9 @@ class Batch:
             span.held += 1
 
     def ended(self) -> None:
-        """Let the spans settle."""
+        """Let the spans settle, once what was used up to here is divided."""
         for span, _ in self.rows:
-            span.held -= 1
+            _release(span, self.closed)
 
     def credit(self, source: Source, share: Share, totals: dict[Key, int]) -> int:
         """Split a share by weight, the last nanojoules by largest remainder; return those that come too late."""
@@ -149,6 +149,11 @@ class Batch:
         """Note that joules are missing."""
         for span, _ in self.rows:
             span.lack()
+
+
+def _release(span: SpanAccount, closed: float | None) -> None:
+    span.held -= 1
+    span.parts_closed = max(span.parts_closed, closed or 0.0)
 
 
 def _row(row: object) -> tuple[SpanAccount, float]:

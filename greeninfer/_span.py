@@ -41,7 +41,8 @@ class Span:
     credits: Credit | None = None
     cpu_seconds = 0.0
     children = 0
-    held = 0
+    held = 0  # by parts that are open: phases, batches
+    parts_closed = 0.0  # when the last of them closed
     nested = 0
     settled_at: float | None = None
     unix_seconds = 0.0

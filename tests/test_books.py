@@ -898,3 +898,22 @@ def test_what_requests_are_told_is_what_they_caused(
     assert sum(inside) >= covered * len(inside)
     wide = statistics.median([(high - low) / 2.0 / pool.true[span] for span, (low, high) in intervals])
     assert wide < 0.8 if covered else wide < 0.001
+
+
+def test_a_request_waits_for_the_joules_of_a_batch_that_outlives_it_also_over_a_skipped_tick() -> None:
+    world = scripted()
+    asked = world.program.open("asked", thread=1)
+    batch = world.program.batch([(asked, 1.0)], 2)
+    world.program.run(0.1)
+    world.program.close(asked)
+    spend(world, 5.0)
+    world.tick()
+    world.program.run(0.1)
+    world.program.close(batch)
+    world.tick()  # the counter has not moved: this tick is skipped, and the batch's last joules are still to come
+    assert asked.settled_at is None
+    world.program.run(0.01)
+    spend(world, 5.0)
+    world.tick()
+    assert asked.nanojoules == world.line(PACKAGE, "attributed")
+    assert world.line(PACKAGE, "unattributed") == 0
