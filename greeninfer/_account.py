@@ -68,7 +68,6 @@ class Account(Protocol):
     """What the timeline and the ledgers need to know of whatever ran."""
 
     record: Callable[[Edge], None]
-    key: Key
     device: str
     stepwise: bool
     resume: Account | None
@@ -76,6 +75,16 @@ class Account(Protocol):
     closed: float | None
     children: int
     cpu_seconds: float
+
+    @property
+    def key(self) -> Key:
+        """Return the route that it is booked to."""
+        ...
+
+    @property
+    def refusal(self) -> str:
+        """Return why ``credit`` refuses joules now, or ""."""
+        ...
 
     @property
     def covers(self) -> Sequence[Account]:
@@ -93,7 +102,8 @@ class Account(Protocol):
     def credit(self, source: Source, share: Share, totals: dict[Key, int]) -> int:
         """Take a share; add its nanojoules to ``totals`` under the route that they are booked to.
 
-        Returns the nanojoules that come too late: their span is settled, and what was told of it stays.
+        Returns the nanojoules that it refuses, for the reason in ``refusal``: they come too late, because their span
+        is settled and what was told of it stays, or too early, because nobody knows its route yet.
         """
         ...
 
@@ -112,6 +122,8 @@ class SpanAccount(Account, Protocol):
     held: int
     parts_closed: float
     nested: int
+    nested_cpu_seconds: float
+    ran_seconds: float
     settled_at: float | None
 
     def tally(self) -> Credit:

@@ -13,19 +13,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from time import thread_time
 
-from greeninfer._account import Edge
+from greeninfer._account import Edge, Key
 from greeninfer._calibration import Calibration
 from greeninfer._clock import Clock
-from greeninfer._energy import Measurement
+from greeninfer._energy import Measurement, Rate
 from greeninfer._ledger import Ledger
 from greeninfer._records import NANO, Interval, Line, MeterInfo, Settlement
 from greeninfer._sampler import Meter, Sampler
-from greeninfer._share import Share
+from greeninfer._share import Divided, Share
 from greeninfer._span import Span
 from greeninfer._timeline import Cut, ThreadCpu, Timeline
 
 _ROW_PERIODS = 10.0  # a row for learning, as long as this many periods of the counter, hides how late it is read
 _RAN_SECONDS = 1e-4  # less is the look at a clock and the way back to sleep
+_RATE_SECONDS = 1.0  # of CPU time, after which what a rate was made of counts for half
 
 
 @dataclass(slots=True)
@@ -47,6 +48,9 @@ class Books:
         clock, share, thread_cpu: how time, other processes and other threads are seen.
         tick_seconds: how often meters are read at most.
         idle_watts: known idle power of the CPU domains, or None.
+
+    Attributes:
+        rates: by route, from requests that came through a server.
     """
 
     def __init__(
@@ -63,13 +67,17 @@ class Books:
         self.meters: tuple[MeterInfo, ...] = tuple(meter.info for meter in meters)
         self._clock = clock
         self._share = share
+        self._divided = share if isinstance(share, Divided) else None
         shortest = max(share.period_seconds, 0.5 * tick_seconds)
         self._tracks = [_track(meter, clock, tick_seconds, shortest, idle_watts) for meter in meters]
         self._timeline = Timeline(edges, thread_cpu, any(track.on_gpu for track in self._tracks))
         self._open = 0
         self._in_flight: dict[str, int] = {}
         self._closing: list[Span] = []
+        self._unrouted: list[Span] = []
+        self.rates: dict[Key, Rate] = {}
         self._span_cpu_seconds = 0.0
+        self._span_gpu_seconds = 0.0
         self._used_cpu_seconds = 0.0
         self._crowd = 0
 
@@ -116,7 +124,13 @@ class Books:
             in_flight=dict(self._in_flight),
             overhead_cpu_seconds=overhead,
             meters=self.meters,
+            speaks_for_machine=self._divided is None or self._divided.speaks,
         )
+
+    def close(self) -> None:
+        """Leave: what this process measured is no longer divided with others that measure the same machine."""
+        if self._divided is not None:
+            self._divided.close()
 
     def spent(self, cpu_seconds: float) -> None:
         """Note CPU time that the library used outside ``tick``, such as for exporting."""
@@ -127,18 +141,33 @@ class Books:
         for account, _, _, ran in cut.ran:
             account.cpu_seconds += ran
             self._span_cpu_seconds += ran
+        self._span_gpu_seconds += sum(present for _, _, _, present in cut.present)
         self._crowd = len({account for account, _, _, ran in cut.ran if ran > _RAN_SECONDS})
         for track in self._tracks:
             track.ledger.add(cut.present if track.on_gpu else cut.ran)
+        self._route()
         for account in cut.opened:
             if isinstance(account, Span):
                 self._open += 1
-                self._in_flight[account.name] = self._in_flight.get(account.name, 0) + 1
+                if not account.is_routed():
+                    self._unrouted.append(account)
+                self._in_flight[account.key[0]] = self._in_flight.get(account.key[0], 0) + 1
         for account in cut.closed:
             if isinstance(account, Span):
                 self._open -= 1
-                self._in_flight[account.name] -= 1
+                self._in_flight[account.key[0]] -= 1
                 self._closing.append(account)
+
+    def _route(self) -> None:
+        """Count requests whose route has become known since the last tick under its name."""
+        waiting, self._unrouted = self._unrouted, []
+        for span in waiting:
+            before = span.key[0]
+            if not span.is_routed():
+                self._unrouted.append(span)
+            elif span.key[0] != before:
+                self._in_flight[before] -= 1
+                self._in_flight[span.key[0]] = self._in_flight.get(span.key[0], 0) + 1
 
     def _note_nothing(self, span: Span) -> None:
         """Say of a span what its pieces do not: that it began before the first reading, or never ran.
@@ -152,10 +181,14 @@ class Books:
                 track.ledger.credit_nothing(span)
 
     def _settle(self, track: _Track, interval: Interval) -> list[Line]:
+        company = None
+        if self._divided is not None:
+            ours = self._span_gpu_seconds if track.on_gpu else self._span_cpu_seconds
+            company = self._divided.company(track.sampler.info, interval, ours)
         other = 0.0
         if not track.on_gpu:
             other = self._share.other(interval.end, interval.seconds, self._span_cpu_seconds)
-        lines, row = track.ledger.settle(interval, other)
+        lines, row = track.ledger.settle(interval, other, company)
         track.ledger.weights = track.calibration.learn(row)
         return lines
 
@@ -173,13 +206,32 @@ class Books:
             self._note_nothing(span)
             span.settled_at, span.unix_seconds = now, span.opened + offset
             measurements.append(span)
+            if span.served:
+                self._rate(span)
             ancestor = span.parent
             while ancestor is not None:  # each takes what this one had of its own; whoever was told before stays
                 if ancestor.settled_at is None or ancestor.settled_at == now:
                     ancestor.nested += span.nanojoules
+                    ancestor.nested_cpu_seconds += span.cpu_seconds
                 ancestor = ancestor.parent
         self._closing = waiting
         return measurements
+
+    def _rate(self, span: Span) -> None:
+        """Learn what a request of this route takes per CPU second."""
+        credits, cpu_seconds = span.credits, span.cpu_seconds + span.nested_cpu_seconds
+        if credits is None or credits.quality is None or credits.missing or cpu_seconds <= 0.0:
+            return
+        joules = (span.nanojoules + span.nested) / NANO
+        rate = self.rates.get(span.key)
+        if rate is None:
+            self.rates[span.key] = Rate(joules, cpu_seconds, credits.quality, credits.gain)
+            return
+        if rate.cpu_seconds > _RATE_SECONDS:
+            rate.joules, rate.cpu_seconds = rate.joules / 2.0, rate.cpu_seconds / 2.0
+        rate.joules += joules
+        rate.cpu_seconds += cpu_seconds
+        rate.quality, rate.gain = credits.quality, credits.gain
 
 
 def _track(meter: Meter, clock: Clock, tick_seconds: float, row_seconds: float, idle_watts: float | None) -> _Track:

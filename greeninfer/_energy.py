@@ -67,6 +67,27 @@ class Energy:
         )
 
 
+@dataclass(slots=True)
+class Rate:
+    """What the settled requests of a route took lately, child spans included.
+
+    Args:
+        joules, cpu_seconds: sums, older requests counting for less.
+        quality: of the last of them.
+        gain: of its meter.
+    """
+
+    joules: float
+    cpu_seconds: float
+    quality: Quality
+    gain: tuple[float, float]
+
+    @property
+    def watts(self) -> float:
+        """Return joules per CPU second."""
+        return self.joules / self.cpu_seconds
+
+
 class Measurement(Protocol):
     """One span that is closed and settled, as exporters see it.
 
@@ -104,6 +125,11 @@ class Measurement(Protocol):
         ...
 
     @property
+    def static_joules(self) -> float | None:
+        """Return the part of its own joules that is its share of idle and activation power, or None."""
+        ...
+
+    @property
     def quality(self) -> Quality | None:
         """Return the worst quality of its joules, or None where no meter gave any."""
         ...
@@ -125,7 +151,27 @@ class Measurement(Protocol):
 
     @property
     def trace_id(self) -> str:
-        """Return the sampled trace that it belongs to, or ""."""
+        """Return the sampled trace that it belongs to, 32 hexadecimal digits, or ""."""
+        ...
+
+    @property
+    def trace_span_id(self) -> str:
+        """Return the span of that trace in which it was opened, 16 hexadecimal digits, or ""."""
+        ...
+
+    @property
+    def origin(self) -> str:
+        """Return the name of the request in another process that this is part of, or ""."""
+        ...
+
+    @property
+    def first_byte_seconds(self) -> float | None:
+        """Return how long its answer's first byte took, from when it was opened; None if it sent none."""
+        ...
+
+    @property
+    def messages(self) -> Mapping[str, int]:
+        """Return websocket messages by direction: received, sent."""
         ...
 
     def energy(self) -> Energy:

@@ -10,38 +10,31 @@ Per domain and tick of length dT with dE joules (docs/how-it-works.md has the pr
 
 with c_i the seconds that i ran and s_i its expected static seconds (`_virtual_clocks.py`). Work that no span covers
 is one more player on each core that it keeps busy, so it gets its share of both parts: the line "other".
+
+In company, where other processes of ours keep books of the same joules, each is such a player, too, and what it gets is
+on its own books. All must agree on that without talking: dynamic joules are divided among processes by running seconds,
+and weights count inside this one. What belongs to none of ours (idle, strangers, faults of the meter) is divided
+equally (docs/decisions/0005-siblings.md).
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 
 import numpy as np
-import numpy.typing as npt
 
 from greeninfer._account import Account, Key, Source
+from greeninfer._activity import Activity, Company, Run, cores, summed
 from greeninfer._energy import Quality
 from greeninfer._records import NANO, Delta, Interval, Line, Row, Weights
 from greeninfer._timeline import Piece
-from greeninfer._virtual_clocks import Floats, static_seconds
+from greeninfer._virtual_clocks import Floats
 
 _UNKNOWN = Weights()  # of the first tick: all joules go to what ran
 _FALLBACK_SPREAD = 0.5  # relative; before anything is learned, routes may differ by this much
-
-
-@dataclass(slots=True)
-class _Activity:
-    """Who ran in an interval, summed up by account; the last ``players`` rows are work that no span covers."""
-
-    accounts: list[Account]
-    keys: list[Key]
-    ran: Floats
-    static: Floats
-    placement: Floats
-    players: int
-    active: float
+_COMPANY_SPREAD = 0.2  # at least, in company: a third of the 61 % that 95 % of requests were within (0005-siblings.md)
 
 
 class Ledger:
@@ -66,6 +59,8 @@ class Ledger:
         self._quality = quality
         self._gain = gain
         self._pieces: list[Piece] = []
+        self._shared = False
+        self._rests: dict[tuple[str, str], float] = {}  # what dividing left over, by domain and line
         self.weights: Mapping[str, Weights] = {}
         self.settled_until = -math.inf
         self.began = math.inf
@@ -75,14 +70,17 @@ class Ledger:
         """Take pieces; they wait for the interval that covers them."""
         self._pieces.extend(pieces)
 
-    def settle(self, interval: Interval, other_seconds: float = 0.0) -> tuple[list[Line], Row]:
+    def settle(
+        self, interval: Interval, other_seconds: float = 0.0, company: Company | None = None
+    ) -> tuple[list[Line], Row]:
         """Divide an interval's joules and credit the accounts; return the lines and what can be learned.
 
         Args:
             interval: follows the one settled before; joules before the first one are nobody's.
-            other_seconds: CPU seconds, in the interval, of whatever no span covers.
+            other_seconds: CPU seconds, in the interval, of whatever neither a span nor ``company`` covers.
+            company: other processes that divide the same joules; the lines add up to this one's part of them.
         """
-        activity = self._activity(interval, other_seconds)
+        activity = self._activity(interval, other_seconds, company or Company())
         self.settled_until = interval.end
         row = Row(interval.seconds, activity.active, other=float(activity.ran[len(activity.accounts) :].sum()))
         for key, ran in zip(activity.keys, activity.ran.tolist(), strict=False):
@@ -95,23 +93,38 @@ class Ledger:
             self.whole_since = interval.end
             for account in activity.accounts:
                 account.lack()
+        self._shared = company is not None
         for delta in interval.deltas:
+            delta = replace(delta, quality=self._seen_as(delta.quality))
             if delta.fault:
-                lines.append(Line("unattributed", delta.domain.id, delta.quality, delta.nanojoules, reason=delta.fault))
+                part = self._part(delta, delta.nanojoules, company, delta.fault)
+                lines.append(Line("unattributed", delta.domain.id, delta.quality, part, reason=delta.fault))
             else:
-                lines.extend(self._divide(delta, interval, activity, row))
+                lines.extend(self._divide(delta, interval, activity, row, company))
         return lines, row
 
     def credit_nothing(self, account: Account) -> None:
         """Credit 0 joules of each domain to what did not run."""
         for domain in self._domains:
-            account.credit(Source(domain, self._quality, self._gain), (0, 0.0, 0.0, 0.0), {})
+            account.credit(Source(domain, self._seen_as(self._quality), self._gain), (0, 0.0, 0.0, 0.0), {})
 
-    def _activity(self, interval: Interval, other_seconds: float) -> _Activity:
+    def _seen_as(self, quality: Quality) -> Quality:
+        return "shared" if self._shared and quality == "measured" else quality
+
+    def _part(self, delta: Delta, nanojoules: int, company: Company | None, line: str) -> int:
+        """Return this process's part of what belongs to none of ours; what is left over counts the next time."""
+        if company is None:
+            return nanojoules
+        exact = nanojoules * company.part + self._rests.get((delta.domain.id, line), 0.0)
+        whole = math.floor(exact)
+        self._rests[delta.domain.id, line] = exact - whole
+        return whole
+
+    def _activity(self, interval: Interval, other_seconds: float, company: Company) -> Activity:
         pieces, self._pieces = self._pieces, []
         index: dict[Account, int] = {}
         who: list[int] = []
-        clipped: list[tuple[float, float, float]] = []
+        clipped: list[Run] = []
         for account, begin, end, ran in pieces:
             if begin < interval.start or end > interval.end:
                 share = 1.0 / (end - begin) if end > begin else 0.0
@@ -126,91 +139,67 @@ class Ledger:
                 begin, end, ran = first, last, ran * (last - first) * share
             who.append(index.setdefault(account, len(index)))
             clipped.append((begin, end, ran))
-        others = _cores(other_seconds, interval)
-        return _summed(list(index), who, clipped + others, len(others))
+        kinds = [cores(seconds, interval) for seconds in (company.own, other_seconds)]
+        kinds.append([core for seconds in company.siblings for core in cores(seconds, interval)])
+        return summed(list(index), who, clipped, kinds)
 
-    def _divide(self, delta: Delta, interval: Interval, activity: _Activity, row: Row) -> list[Line]:
+    def _divide(
+        self, delta: Delta, interval: Interval, activity: Activity, row: Row, company: Company | None
+    ) -> list[Line]:
         domain = delta.domain.id
         joules = delta.nanojoules / NANO
         known = self.weights.get(domain, _UNKNOWN)
         row.joules[domain] = joules
         count = len(activity.accounts)
         if activity.active <= 0.0:
-            return [Line("idle", domain, delta.quality, delta.nanojoules)]
+            return [Line("idle", domain, delta.quality, self._part(delta, delta.nanojoules, company, "idle"))]
 
         base = known.idle_watts * interval.seconds + known.active_watts * activity.active
         seen = min(1.0, joules / base) if base > 0.0 else 1.0
         dynamic_joules = max(0.0, joules - base)
         watts = np.array([known.watts.get(key, known.shared_watts) for key in activity.keys])
-        weighted = np.concatenate((watts, np.full(activity.players, known.other_watts))) * activity.ran
+        players = activity.ends[-1] - count
+        weighted = np.concatenate((watts, np.full(players, known.other_watts))) * activity.ran
         if not weighted.any():  # weights of nothing say nothing: go by running seconds
             weighted = activity.ran
+        row.squares[domain] = float(weighted[:count] @ weighted[:count])
+        if company is not None:
+            weighted = _by_process(weighted, activity.ran, count)
         dynamic = weighted * (dynamic_joules / float(weighted.sum()))
         static_watts = seen * (known.idle_watts + known.active_watts)
         static = static_watts * activity.static
         idle = seen * known.idle_watts * max(0.0, interval.seconds - activity.active)
 
-        other = float(dynamic[count:].sum() + static[count:].sum())
-        shares = np.concatenate((dynamic[:count] + static[:count], [idle, other]))
+        shares = np.concatenate((dynamic[:count] + static[:count], [idle, *activity.others(dynamic + static)]))
         nanojoules = whole_nanojoules(shares, delta.nanojoules)
-        row.squares[domain] = float(weighted[:count] @ weighted[:count])
+        rest, own, strangers = nanojoules[count : count + 3]
 
         spread = _FALLBACK_SPREAD if not known.learned else known.sigma
+        spread = spread if company is None else max(spread, _COMPANY_SPREAD)
         part = dynamic / dynamic_joules if dynamic_joules > 0.0 else dynamic
         repeats = spread * dynamic * (1.0 - part) + known.sigma_idle_watts * activity.static
         variance = np.square(static_watts * activity.placement)
         source = Source(domain, delta.quality, self._gain)
         totals: dict[Key, int] = {}
         shares_out = zip(nanojoules, static.tolist(), repeats.tolist(), variance.tolist(), strict=False)
-        late = 0
+        refused: dict[str, int] = {}
         for account, share in zip(activity.accounts, shares_out, strict=False):
-            late += account.credit(source, share, totals)
+            left = account.credit(source, share, totals)
+            if left:
+                refused[account.refusal] = refused.get(account.refusal, 0) + left
         lines = [Line("attributed", domain, delta.quality, got, *key) for key, got in totals.items()]
-        lines.append(Line("idle", domain, delta.quality, nanojoules[count]))
-        lines.append(Line("other", domain, delta.quality, nanojoules[count + 1]))
-        if late:
-            lines.append(Line("unattributed", domain, delta.quality, late, reason="late"))
+        lines.append(Line("idle", domain, delta.quality, self._part(delta, rest, company, "idle")))
+        own += self._part(delta, strangers, company, "other")
+        lines.append(Line("other", domain, delta.quality, own))
+        lines.extend(Line("unattributed", domain, delta.quality, got, reason=why) for why, got in refused.items())
         return lines
 
 
-def _summed(
-    accounts: list[Account], who: list[int], pieces: list[tuple[float, float, float]], players: int
-) -> _Activity:
-    """Sum pieces up by account."""
-    if not pieces:
-        return _Activity([], [], np.zeros(0), np.zeros(0), np.zeros(0), 0, 0.0)
-    begin, end, ran = np.array(pieces).T
-    length = end - begin
-    # A thread cannot run for longer than the piece lasts; clocks read one after the other say so by microseconds.
-    ran = np.minimum(ran, length)
-    rho = np.divide(ran, length, out=np.zeros_like(ran), where=length > 0.0)
-    static, active = static_seconds(begin, end, rho)
-    count = len(accounts) + players
-    rows = np.array(who + list(range(len(accounts), count)), dtype=np.intp)
-    # Where in its piece it ran is a guess unless it ran all the time or always alone: one standard error.
-    placement = np.sqrt(1.0 - rho) * np.minimum(static, np.maximum(ran - static, 0.0))
-    return _Activity(
-        accounts,
-        [account.key for account in accounts],
-        _by_row(rows, ran, count),
-        _by_row(rows, static, count),
-        np.sqrt(_by_row(rows, np.square(placement), count)),
-        players,
-        active,
-    )
-
-
-def _cores(seconds: float, interval: Interval) -> list[tuple[float, float, float]]:
-    """Return work that no span covers as pieces: whole cores that it keeps busy all the time, and one for the rest."""
-    if interval.seconds <= 0.0:
-        return []
-    whole, rest = divmod(seconds, interval.seconds)
-    pieces = [(interval.start, interval.end, interval.seconds)] * int(whole)
-    return [*pieces, (interval.start, interval.end, rest)] if rest > 1e-9 else pieces
-
-
-def _by_row(rows: npt.NDArray[np.intp], values: Floats, count: int) -> Floats:
-    return np.bincount(rows, values, count).astype(np.float64)
+def _by_process(weighted: Floats, ran: Floats, count: int) -> Floats:
+    """Return weights by which this process's spans, the first ``count``, have together what their seconds are worth."""
+    total = float(weighted[:count].sum())
+    ours = weighted[:count] * (float(ran[:count].sum()) / total) if total > 0.0 else ran[:count]
+    return np.concatenate((ours, ran[count:]))
 
 
 def whole_nanojoules(joules: Floats, total: int) -> list[int]:

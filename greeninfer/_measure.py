@@ -17,7 +17,7 @@ from greeninfer._parts import Batch
 from greeninfer._running import close_span, open_span, outcome_of, threads
 from greeninfer._running import current as current_span
 from greeninfer._span import Span
-from greeninfer._wrapper import Measured, Route
+from greeninfer._wrapper import Measured, Route, join_trace
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -89,11 +89,13 @@ class Measure:
         monitor = in_use[-1] if in_use else installed()
         record = monitor.record
         span = Span(route.key, record or _ignore, monitor, route.device, self)
-        span.attributes = route.attributes
+        span.given = route.attributes
         if record is not None:
             if threads.here.stepping == 0 and _on_event_loop():
                 span.interleaved = True
                 _warn_interleaved(span.name)
+            if "opentelemetry.trace" in sys.modules:
+                join_trace(span)
             open_span(span)
             self._open.append(span)
         return span
@@ -124,6 +126,8 @@ class Measure:
 def current() -> Span | None:
     """Return the innermost open span here, or None."""
     span = current_span.get()
+    while span is not None and span.closed is not None:  # a task that its request left behind
+        span = span.parent
     return span if isinstance(span, Span) else None
 
 

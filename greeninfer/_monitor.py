@@ -7,7 +7,6 @@ is None while the monitor is disabled, so that every door is a plain pass-throug
 from __future__ import annotations
 
 import atexit
-import dataclasses
 import logging
 import os
 import threading
@@ -18,9 +17,11 @@ from types import TracebackType
 
 from greeninfer import exporters as exporter_shelf
 from greeninfer import meters as meter_shelf
-from greeninfer._account import Edge, Record
+from greeninfer._account import Edge, Key, Record
 from greeninfer._books import Books
 from greeninfer._clock import Clock, SystemClock
+from greeninfer._energy import Rate
+from greeninfer._outlet import Outlet
 from greeninfer._records import Failure, MeterInfo, Settlement
 from greeninfer._settings import Settings
 from greeninfer._share import Share, open_share
@@ -53,6 +54,11 @@ class Monitor:
         exporters: use these instead of those that the settings name; the caller closes them.
         clock, share, thread_cpu: how time, other processes and other threads are seen.
 
+    Attributes:
+        record: takes an edge; None while nothing is measured.
+        note: counts a failure of a door's, and logs the first of its kind.
+        annotates: whether the user's own trace spans are to tell the joules.
+
     Raises:
         SettingsError: for a variable that is unknown or malformed, or a meter or exporter that does not exist.
     """
@@ -74,10 +80,12 @@ class Monitor:
         self._clock = clock or SystemClock()
         self._given_share = share
         self._thread_cpu = thread_cpu or system_thread_cpu()
-        self._exporters: list[Exporter] = []
+        opened: Sequence[Exporter] = ()
         if not self.settings.disabled:
-            self._exporters = list(exporter_shelf.open_exporters(self.settings) if exporters is None else exporters)
-        self._complained: set[str] = set()
+            opened = exporter_shelf.open_exporters(self.settings) if exporters is None else exporters
+        self._outlet = Outlet(opened)
+        self.annotates = any(exporter.name == "otel" for exporter in opened)
+        self.note = self._outlet.note
         self.begin_anew()
 
     def begin_anew(self) -> None:
@@ -88,7 +96,6 @@ class Monitor:
         self._opened: meter_shelf.Opened = meter_shelf.Opened((), ())
         self._thread: threading.Thread | None = None
         self._stopping = False
-        self._failures: list[Failure] = []
         self.guard = threading.RLock()  # held for a tick, exporters included
         self._life = threading.Lock()  # held to start and stop; never for long, because requests may wait for it
         self._wake = threading.Event()
@@ -150,8 +157,7 @@ class Monitor:
                 return
         self.flush()
         if self._given_exporters is None:
-            for exporter in self._exporters:
-                exporter.close()
+            self._outlet.close()
         if self._given_meters is None:
             for meter in self._opened.meters:
                 meter.close()
@@ -167,6 +173,10 @@ class Monitor:
         in_use.remove(self)
         self.stop()
 
+    def rate(self, key: Key) -> Rate | None:
+        """Return what a route's requests took lately per CPU second, or None while that is not known."""
+        return self._books.rates.get(key) if self._books is not None else None
+
     @property
     def pause_seconds(self) -> float:
         """Return how long to wait for the next tick while spans are open: more while at most one runs."""
@@ -177,13 +187,9 @@ class Monitor:
         """Do one tick and export its settlement; the sampler thread does this by itself."""
         with self.guard:
             books = self._books = self._books or self._open_books()
-            settlement = books.tick(force=force)
-            if self._failures:
-                failures, self._failures = self._failures, []
-                settlement = dataclasses.replace(settlement, failures=(*settlement.failures, *failures))
+            settlement = self._outlet.complete(books.tick(force=force))
             begun = thread_time()
-            for exporter in self._exporters:
-                self._export(exporter, settlement)
+            self._outlet.send(settlement)
             books.spent(thread_time() - begun)
         with self._settled:
             self._settled.notify_all()
@@ -238,26 +244,13 @@ class Monitor:
             idle_watts=self.settings.idle_watts,
         )
 
-    def _export(self, exporter: Exporter, settlement: Settlement) -> None:
-        try:
-            exporter.export(settlement)
-        except Exception as error:  # noqa: BLE001 - foreign code: whatever it does must not stop the books
-            self._failures.append(Failure(exporter.name, "export"))
-            self._complain(f"greeninfer.export_failed exporter={exporter.name}", error)
-
-    def _complain(self, event: str, error: Exception) -> None:
-        """Log an event once."""
-        if event not in self._complained:
-            self._complained.add(event)
-            _log.warning("%s error=%r", event, error, exc_info=error)
-
     def _attempt(self, *, force: bool) -> None:
         """Tick; a tick that fails is counted and logged, and the next one covers its time."""
         try:
             self.tick(force=force)
         except Exception as error:  # noqa: BLE001 - the border to the meters' foreign code
-            self._failures.append(Failure("monitor", "tick"))
-            self._complain("greeninfer.tick_failed", error)
+            self.note(Failure("monitor", "tick"))
+            self._outlet.complain("greeninfer.tick_failed", error)
 
     def _run(self) -> None:
         """Tick until stopped: at full pace while spans are open, slowly at rest."""
@@ -285,7 +278,7 @@ class Monitor:
         """Take edges, unless so many wait that memory would not hold: what is not measured then is counted."""
         full = len(self.inbox) > _MOST_EDGES
         if full:
-            self._failures.append(Failure("monitor", "overload"))
+            self.note(Failure("monitor", "overload"))
         self.record = None if full or self._stopping else self.inbox.append
 
 

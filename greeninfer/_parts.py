@@ -26,10 +26,19 @@ class Phase:
         self.name = name
         self.span = span
         self.record = span.record
-        self.key = span.key
         self.device = span.device
         self.covers: Sequence[Account] = (span,)
         self.resume: Account | None = None
+
+    @property
+    def key(self) -> Key:
+        """Return the route of the span, which may not be known yet when the phase begins."""
+        return self.span.key
+
+    @property
+    def refusal(self) -> str:
+        """Return why the span refuses joules."""
+        return self.span.refusal
 
     @property
     def cpu_seconds(self) -> float:
@@ -103,10 +112,19 @@ class Batch:
         total = math.fsum(weight / largest for weight in weights)
         self.parts = [weight / largest / total for weight in weights]
         self.record = record
-        self.key = self.rows[0][0].key
         self.device = "any" if any(span.device == "any" for span, _ in self.rows) else "cpu"
         self.covers: Sequence[Account] = tuple(span for span, _ in self.rows)
         self.resume: Account | None = None
+
+    @property
+    def key(self) -> Key:
+        """Return the route whose weight stands for the whole: that of the first row."""
+        return self.rows[0][0].key
+
+    @property
+    def refusal(self) -> str:
+        """Return why the first span that refuses joules does."""
+        return next((span.refusal for span, _ in self.rows if span.refusal), "")
 
     def __enter__(self) -> Batch:
         """Begin the work on this thread."""

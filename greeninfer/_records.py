@@ -203,6 +203,8 @@ class Settlement:
         in_flight: open spans by name, now; a name that has been seen stays, with 0.
         overhead_cpu_seconds: CPU time that the library itself used since the last settlement.
         meters: what is being read.
+        speaks_for_machine: False in all but one of the processes that measure the same machine; figures of the
+            machine as a whole, such as the counters themselves, are that one's to tell.
     """
 
     instant: float
@@ -215,3 +217,4 @@ class Settlement:
     in_flight: Mapping[str, int] = field(default_factory=dict)
     overhead_cpu_seconds: float = 0.0
     meters: tuple[MeterInfo, ...] = ()
+    speaks_for_machine: bool = True

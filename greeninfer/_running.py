@@ -8,6 +8,7 @@ by it. That is all that ever happens on the request path; joules follow in the s
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from contextvars import ContextVar
 from time import perf_counter, thread_time
 from typing import Any
@@ -81,8 +82,8 @@ def leave(account: Account) -> None:
     account.record((instant, cpu, local.thread, local.running, account))
 
 
-def open_span(span: SpanAccount) -> None:
-    """Open a span as a child of the innermost open one of this context.
+def open_span(span: SpanAccount) -> float:
+    """Open a span as a child of the innermost open one of this context; return the CPU clock of this thread.
 
     This and ``close_span`` repeat ``enter`` and ``leave``: a call within is a tenth of what an edge costs.
     """
@@ -92,13 +93,18 @@ def open_span(span: SpanAccount) -> None:
     span.resume = local.running
     local.running = span
     span.opened = instant = perf_counter()
-    span.record((instant, thread_time(), local.thread, span, span))
+    cpu = thread_time()
+    span.record((instant, cpu, local.thread, span, span))
+    return cpu
 
 
-def close_span(span: SpanAccount, outcome: Outcome) -> None:
-    """Close a span; its parent is the innermost again. A second close changes nothing."""
+def close_span(span: SpanAccount, outcome: Outcome) -> float:
+    """Close a span; its parent is the innermost again. Return the CPU clock of this thread.
+
+    A second close changes nothing.
+    """
     if span.closed is not None:
-        return
+        return thread_time()
     cpu, instant = thread_time(), perf_counter()
     local = threads.here
     if outcome != "ok":
@@ -116,6 +122,56 @@ def close_span(span: SpanAccount, outcome: Outcome) -> None:
         while parent is not None and parent.closed is not None:
             parent = parent.parent
         current.set(parent)
+    return cpu
+
+
+class Carried:
+    """Work of an open span on another thread, or in a task of its own: charged to the span while that is open.
+
+    Args:
+        span: innermost where the work was begun.
+    """
+
+    __slots__ = ("_before", "_cpu", "_runs", "_span", "_stepping")
+
+    def __init__(self, span: SpanAccount) -> None:
+        self._span: SpanAccount | None = span
+        self._runs: Account | None = span  # what goes on inside at the next step
+        self._before: Account | None = None
+        self._stepping = False
+        self._cpu = 0.0
+
+    def resume(self) -> None:
+        """Begin a step on this thread."""
+        runs = self._runs
+        while runs is not None and runs.closed is not None:
+            runs = runs.resume
+        self._runs = runs
+        if runs is None:  # the request is over, and what it left behind is nobody's
+            self._span = None
+            return
+        local = threads.here
+        self._stepping, self._before = True, local.running
+        local.stepping += 1
+        local.running = runs
+        self._cpu = cpu = thread_time()
+        runs.record((perf_counter(), cpu, local.thread, runs, None))
+
+    def pause(self) -> None:
+        """End a step; what is innermost inside goes on at the next one."""
+        if not self._stepping:
+            return
+        local = threads.here
+        cpu, instant = thread_time(), perf_counter()
+        runs, self._runs = self._runs, local.running
+        if runs is not None:
+            runs.record((instant, cpu, local.thread, self._before, None))
+        local.stepping -= 1
+        local.running, self._before, self._stepping = self._before, None, False
+        span = self._span
+        while span is not None:
+            span.ran_seconds += cpu - self._cpu
+            span = span.parent
 
 
 class Stepper:
@@ -125,20 +181,23 @@ class Stepper:
 
     Args:
         span: opened by the first step.
+        judge: tells the outcome from the exception that ended the work.
         work: the coroutine, generator or async generator; a stepper that is dropped unused closes it, so that a
             coroutine which nobody awaits warns once and not twice.
     """
 
-    __slots__ = ("_before", "_inner", "_outer", "_paused", "_running", "_span", "work")
+    __slots__ = ("_before", "_cpu", "_inner", "_outer", "_paused", "_running", "_span", "judge", "work")
 
-    def __init__(self, span: SpanAccount, work: Any) -> None:
+    def __init__(self, span: SpanAccount, work: Any, judge: Callable[[BaseException], Outcome] = outcome_of) -> None:
         self.work = work
+        self.judge = judge
         self._span = span
         self._running: Account | None = None  # what goes on inside at the next step
         self._inner: SpanAccount | None = None
         self._before: Account | None = None  # what goes on outside after this step
         self._outer: SpanAccount | None = None
         self._paused = 0.0
+        self._cpu = 0.0
 
     def __del__(self) -> None:
         """Close a span whose work was dropped halfway, by a loop that died or a consumer that left."""
@@ -151,16 +210,19 @@ class Stepper:
         self._before, self._outer = local.running, current.get()
         local.stepping += 1
         if self._paused == 0.0:
-            open_span(span)
+            self._cpu = open_span(span)
             return
         current.set(self._inner)
         local.running = self._running
-        span.record((perf_counter(), thread_time(), local.thread, self._running, None))
+        self._cpu = cpu = thread_time()
+        span.record((perf_counter(), cpu, local.thread, self._running, None))
 
     def pause(self) -> None:
         """End a step after which the span waits."""
         local = threads.here
         cpu, self._paused = thread_time(), perf_counter()
+        self._span.ran_seconds += cpu - self._cpu
+        self._cpu = 0.0
         self._inner, self._running = current.get(), local.running
         self._span.record((self._paused, cpu, local.thread, self._before, None))
         self._put_back()
@@ -169,8 +231,14 @@ class Stepper:
         """End the last step and close the span."""
         span = self._span
         threads.here.running, span.resume = span, self._before
-        close_span(span, outcome)
+        span.ran_seconds += close_span(span, outcome) - self._cpu
+        self._cpu = 0.0
         self._put_back()
+
+    @property
+    def step_seconds(self) -> float:
+        """Return the CPU seconds of the step that goes on now on this thread, or 0."""
+        return thread_time() - self._cpu if self._cpu else 0.0
 
     def abandon(self) -> None:
         """Close the work and the span: the consumer left, perhaps long ago, so it lasted until its last pause."""

@@ -9,13 +9,23 @@ from time import perf_counter
 from typing import Protocol, SupportsIndex
 
 from greeninfer._account import Account, Credit, Key, Record, Share, Source, SpanAccount
-from greeninfer._energy import Energy, Outcome, Quality
+from greeninfer._energy import Energy, Outcome, Quality, Rate
 from greeninfer._parts import Phase
-from greeninfer._records import NANO
+from greeninfer._records import NANO, Failure
+from greeninfer._remote import Remote
+from greeninfer._route_name import UNMATCHED, route_name
 
 
 class Settler(Protocol):
     """What a span asks of the monitor that it belongs to."""
+
+    def note(self, failure: Failure, detail: str = "") -> None:
+        """Count a failure, and log the first of its kind."""
+        ...
+
+    def rate(self, key: Key) -> Rate | None:
+        """Return what a route's requests took lately, or None."""
+        ...
 
     def settle(self, span: Span, timeout: float) -> None:
         """Return when the span is settled, or after ``timeout`` seconds."""
@@ -26,8 +36,16 @@ class Span:
     """One request, or one part of it; made by ``greeninfer.measure`` and the middleware."""
 
     # Defaults stand on the class, so that opening a span sets only what differs: it is on the request path.
-    attributes: Mapping[str, object] | None = None
-    trace_id = ""
+    given: Mapping[str, object] | None = None  # attributes
+    trace: tuple[str, str] | None = None  # ids of the sampled trace and of the user's span in it
+    first_byte_seconds: float | None = None
+    message_counts: dict[str, int] | None = None
+    served = False  # a request that came through a server
+    method = ""
+    status: int | None = None
+    scope: Mapping[str, object] | None = None  # of such a request while its route is not known
+    root_path = ""  # of its app, when it came
+    ran_seconds = 0.0  # CPU seconds of its own steps so far, child spans included
     stepwise = False  # a generator: for a GPU it exists only while it is being stepped
     interleaved = False  # other tasks ran in between and could not be told apart
     parent: SpanAccount | None = None
@@ -44,6 +62,7 @@ class Span:
     held = 0  # by parts that are open: phases, batches
     parts_closed = 0.0  # when the last of them closed
     nested = 0
+    nested_cpu_seconds = 0.0
     settled_at: float | None = None
     unix_seconds = 0.0
 
@@ -56,7 +75,8 @@ class Span:
 
     @property
     def name(self) -> str:
-        """Return the name of the route."""
+        """Return the name of the route; "(unmatched)" while that is not known."""
+        self.is_routed()
         return self.key[0]
 
     @property
@@ -77,7 +97,7 @@ class Span:
 
     def set_attribute(self, name: str, value: object) -> None:
         """Attach a value for logs and traces; it never becomes a metric label."""
-        self.attributes = {**(self.attributes or {}), name: value}
+        self.given = {**(self.given or {}), name: value}
 
     def phase(self, name: str) -> Phase:
         """Return a context manager for a named part of this span, such as prefill, decode or reasoning.
@@ -105,6 +125,41 @@ class Span:
         while self.closed is not None and self.settled_at is None and perf_counter() < deadline:
             await asyncio.sleep(0.005)
         return self._energy()
+
+    def provisional(self, more_seconds: float = 0.0) -> Energy | None:
+        """Return an early figure of a request that came through a server, or None while its route has none.
+
+        It is CPU seconds so far, and ``more_seconds`` of the step that goes on now, times joules per CPU second of the
+        route's settled requests of late, child spans included in both; how far off that is, is not known.
+        """
+        rate = self.settler.rate(self.key) if self.is_routed() else None
+        if rate is None:
+            return None
+        joules = (self.ran_seconds + more_seconds) * rate.watts
+        return Energy(joules, joules, {}, None, None, None, rate.gain, rate.quality, self.seconds, True, False)
+
+    def is_routed(self) -> bool:
+        """Look for the route of a request that came through a server; return whether it is known for good."""
+        scope = self.scope
+        if scope is None:
+            return True
+        try:
+            name = route_name(scope, self.root_path, ended=self.closed is not None)
+        except TypeError as error:
+            self.settler.note(Failure("asgi", "route_name"), str(error))
+            name = UNMATCHED
+        if name is None and self.closed is None:
+            return False
+        self.key, self.scope = (name or UNMATCHED, self.key[1]), None
+        return True
+
+    def _traced(self) -> tuple[str, str]:
+        account: SpanAccount | None = self
+        while isinstance(account, Span):
+            if account.trace is not None:
+                return account.trace
+            account = account.parent
+        return (account.trace_id, account.trace_span_id) if isinstance(account, Remote) else ("", "")
 
     def _energy(self) -> Energy:
         credits, final = self.credits, self.settled_at is not None
@@ -141,9 +196,25 @@ class Span:
         return sum(self.credits.nanojoules.values()) if self.credits is not None else 0
 
     @property
+    def static_joules(self) -> float | None:
+        """Return the part of its own joules that is its share of idle and activation power, or None."""
+        credits = self.credits
+        return None if credits is None or credits.quality is None else min(credits.static, self.nanojoules / NANO)
+
+    @property
     def quality(self) -> Quality | None:
         """Return the worst quality of its joules so far, or None while no meter gave any."""
         return self.credits.quality if self.credits is not None else None
+
+    @property
+    def attributes(self) -> Mapping[str, object] | None:
+        """Return what the program attached, and what the server tells of the request."""
+        if not self.served:
+            return self.given
+        told: dict[str, object] = {"http.request.method": self.method} if self.method else {}
+        if self.status is not None:
+            told["http.response.status_code"] = self.status
+        return {**told, **(self.given or {})}
 
     @property
     def tokens(self) -> Mapping[str, int]:
@@ -151,9 +222,37 @@ class Span:
         return self.token_counts or {}
 
     @property
+    def messages(self) -> Mapping[str, int]:
+        """Return websocket messages by direction: received, sent."""
+        return self.message_counts or {}
+
+    @property
+    def trace_id(self) -> str:
+        """Return the sampled trace that it belongs to, or ""."""
+        return self._traced()[0]
+
+    @property
+    def trace_span_id(self) -> str:
+        """Return the span of that trace in which it, or the request that it is part of, was opened, or ""."""
+        return self._traced()[1]
+
+    @property
+    def origin(self) -> str:
+        """Return the name of the request in another process that this is part of, or ""."""
+        root: SpanAccount | None = self
+        while isinstance(root, Span):
+            root = root.parent
+        return root.name if isinstance(root, Remote) else ""
+
+    @property
     def phases(self) -> Mapping[str, int]:
         """Return own nanojoules by phase."""
         return (self.credits.phases or {}) if self.credits is not None else {}
+
+    @property
+    def refusal(self) -> str:
+        """Return why it takes no joules now, or ""."""
+        return "late" if self.settled_at is not None else "unrouted" if self.scope is not None else ""
 
     @property
     def covers(self) -> Sequence[Account]:
@@ -163,12 +262,14 @@ class Span:
     def begun(self) -> None:
         """Do nothing: a span is held by its parts only."""
 
-    def ended(self) -> None:
-        """Do nothing."""
+    ended = begun
 
     def credit(self, source: Source, share: Share, totals: dict[Key, int]) -> int:
-        """Take a share (sampler thread only); return the nanojoules that come too late."""
+        """Take a share (sampler thread only); return the nanojoules that come too late or too early."""
         if self.settled_at is not None:
+            return share[0]
+        if self.scope is not None and not self.is_routed():
+            self.lack()
             return share[0]
         if self.credits is None:
             self.credits = Credit()

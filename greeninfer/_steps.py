@@ -11,7 +11,7 @@ import types
 from collections.abc import AsyncGenerator, Generator
 from typing import Any
 
-from greeninfer._running import Stepper, outcome_of
+from greeninfer._running import Carried, Stepper
 
 
 async def run_coroutine(stepper: Stepper) -> Any:
@@ -24,6 +24,31 @@ def _awaited(stepper: Stepper) -> Generator[Any, Any, Any]:
     return (yield from run_generator(stepper))  # what the loop sends to a coroutine, it takes as a generator does
 
 
+async def run_carried(carried: Carried, work: Any) -> Any:
+    """Await a coroutine that works for a span which it did not open."""
+    return await _carried_steps(carried, work)
+
+
+@types.coroutine
+def _carried_steps(carried: Carried, work: Any) -> Generator[Any, Any, Any]:
+    step, argument = work.send, None
+    while True:
+        carried.resume()
+        try:
+            waited_for = step(argument)
+        except StopIteration as stop:
+            return stop.value
+        finally:
+            carried.pause()
+        try:
+            step, argument = work.send, (yield waited_for)
+        except GeneratorExit:
+            work.close()
+            raise
+        except BaseException as error:
+            step, argument = work.throw, error
+
+
 def run_generator(stepper: Stepper) -> Generator[Any, Any, Any]:
     """Iterate a generator; only the time inside it counts, not what the consumer does between items."""
     generator = stepper.work
@@ -33,10 +58,10 @@ def run_generator(stepper: Stepper) -> Generator[Any, Any, Any]:
         try:
             item = step(argument)
         except StopIteration as stop:
-            stepper.finish("ok")
+            stepper.finish(stepper.judge(stop))
             return stop.value
         except BaseException as error:
-            stepper.finish(outcome_of(error))
+            stepper.finish(stepper.judge(error))
             raise
         stepper.pause()
         try:
@@ -91,7 +116,7 @@ def _item_steps(asked: Any, stepper: Stepper) -> Generator[Any, Any, Any]:
             stepper.pause()
             return item.value
         except BaseException as error:
-            stepper.finish(outcome_of(error))
+            stepper.finish(stepper.judge(error))
             raise
         stepper.pause()
         try:

@@ -120,8 +120,7 @@ class Timeline:
         if changed is runs:
             self._opened(changed, instant, cut)
         else:
-            if before is None or before[0] is not changed:
-                self._stop_elsewhere(changed, instant, cut)
+            self._stop_elsewhere(changed, instant, cut)
             self._closed(changed, instant, cut)
 
     def _opened(self, account: Account, instant: float, cut: Cut) -> None:
@@ -146,7 +145,7 @@ class Timeline:
                 self._appears(covered, instant)
 
     def _stop_elsewhere(self, account: Account, instant: float, cut: Cut) -> None:
-        """Stop an account that was closed by another thread than the one it runs on."""
+        """Stop an account where it runs on other threads than the one that closed it."""
         for thread, (runs, since, cpu_then) in list(self._running.items()):
             if runs is account:
                 del self._running[thread]

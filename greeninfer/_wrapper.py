@@ -12,10 +12,11 @@ from typing import Any
 
 import wrapt
 
+from greeninfer import _tracing
 from greeninfer._account import Key
 from greeninfer._installed import installed
 from greeninfer._monitor import in_use
-from greeninfer._running import Stepper, close_span, open_span, outcome_of
+from greeninfer._running import Stepper, close_span, current, open_span, outcome_of
 from greeninfer._span import Span
 from greeninfer._steps import run_async_generator, run_coroutine, run_generator
 
@@ -78,8 +79,16 @@ def _open(route: Route) -> Span | None:
         return None
     span = Span(route.key, record, monitor, route.device)
     if route.attributes is not None:
-        span.attributes = route.attributes
+        span.given = route.attributes
+    if "opentelemetry.trace" in sys.modules:
+        join_trace(span)
     return span
+
+
+def join_trace(span: Span) -> None:
+    """Note which of the program's sampled traces a span is in; what is inside of another span is in that one's."""
+    if current.get() is None and (otel_span := _tracing.active()) is not None:
+        span.trace = _tracing.ids(otel_span)
 
 
 def _compiling() -> bool:

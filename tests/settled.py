@@ -23,10 +23,18 @@ class Settled:
     phases: Mapping[str, int] = field(default_factory=dict)
     attributes: Mapping[str, object] | None = None
     trace_id: str = ""
+    trace_span_id: str = ""
+    origin: str = ""
+    first_byte_seconds: float | None = None
+    messages: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def quality(self) -> Quality | None:
         return self.figures.quality
+
+    @property
+    def static_joules(self) -> float | None:
+        return self.figures.static_joules
 
     def energy(self) -> Energy:
         return self.figures

@@ -24,21 +24,23 @@ FACE = "__init__"
 WINGS = ("meters", "exporters")
 # In this order: a module of the middle may import only what stands before it.
 MIDDLE = (
-    "_account", "_running", "_parts", "_span", "_steps", "_timeline", "_virtual_clocks", "_ledger", "_fit",
-    "_calibration", "_sampler", "_share", "_books",
+    "_account", "_tracing", "_running", "_parts", "_origin", "_remote", "_route_name", "_span", "_steps", "_timeline",
+    "_virtual_clocks", "_activity", "_ledger", "_fit", "_calibration", "_sampler", "_letterbox", "_presence", "_share",
+    "_books",
 )  # fmt: skip
-DOORS = ("_measure", "asgi", "threads", "integrations", "testing", "bench")
+DOORS = ("_measure", "_carrier", "_metrics_app", "asgi", "threads", "integrations", "testing", "bench")
 FLOORS = (
     ("errors", "_clock", "_energy", "_records", "_settings"),
     WINGS,
     MIDDLE,
-    ("_monitor", "_installed"),
-    ("_wrapper",),
+    ("_outlet", "_monitor", "_installed"),
+    ("_wrapper", "_following"),
     DOORS,
+    ("_instrument",),
     (FACE,),
-    ("cli", "__main__", "_doctor", "demo"),
+    ("cli", "__main__", "_doctor", "demo", "top", "dashboards"),
 )
-NAMES = ("ground", "wings", "middle", "joint", "door frames", "doors", "face", "roof")
+NAMES = ("ground", "wings", "middle", "joint", "door frames", "doors", "porch", "face", "roof")
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 
 READ_ENVIRONMENT = {"_monitor", "_installed", "cli", "_doctor", "demo"}

@@ -46,7 +46,7 @@ def test_tokens_add_up() -> None:
 def test_attributes_of_one_span_are_not_anothers() -> None:
     one, two = spans(2)
     shared = {"shard": 1}
-    one.attributes = two.attributes = shared
+    one.given = two.given = shared
     one.set_attribute("shard", 2)
     assert (one.attributes, two.attributes, shared) == ({"shard": 2}, {"shard": 1}, {"shard": 1})
 

@@ -10,9 +10,18 @@ from greeninfer.errors import SettingsError
 from greeninfer.exporters._contract import Exporter
 from greeninfer.exporters.jsonl import JsonlExporter
 from greeninfer.exporters.log import LogExporter
+from greeninfer.exporters.otel import OtelExporter
 from greeninfer.exporters.prometheus import PrometheusExporter
 
-__all__ = ["EXPORTERS", "Exporter", "JsonlExporter", "LogExporter", "PrometheusExporter", "open_exporters"]
+__all__ = [
+    "EXPORTERS",
+    "Exporter",
+    "JsonlExporter",
+    "LogExporter",
+    "OtelExporter",
+    "PrometheusExporter",
+    "open_exporters",
+]
 
 
 def _jsonl(settings: Settings) -> Exporter:
@@ -23,6 +32,10 @@ def _log(settings: Settings) -> Exporter:
     return LogExporter()
 
 
+def _otel(settings: Settings) -> Exporter:
+    return OtelExporter()
+
+
 def _prometheus(settings: Settings) -> Exporter:
     return PrometheusExporter()
 
@@ -30,6 +43,7 @@ def _prometheus(settings: Settings) -> Exporter:
 EXPORTERS: Final[dict[str, Callable[[Settings], Exporter]]] = {
     "jsonl": _jsonl,
     "log": _log,
+    "otel": _otel,
     "prometheus": _prometheus,
 }
 """Constructors of the exporters by the name that settings know them by."""
@@ -55,7 +69,7 @@ def open_exporters(settings: Settings) -> tuple[Exporter, ...]:
     """Open the exporters that the settings name, each once, in their order.
 
     Raises:
-        SettingsError: if a name is unknown, or an exporter cannot write where the settings say.
+        SettingsError: if a name is unknown, an exporter cannot write where the settings say, or its package is missing.
         ValueError: if the metric names are already taken in the Prometheus registry.
     """
     names = check_names(settings)

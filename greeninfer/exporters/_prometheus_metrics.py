@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import threading
 import weakref
 from bisect import bisect_left
 from collections import Counter as Counts
-from collections.abc import Callable
-from contextlib import suppress
-from typing import Final, Generic, Literal, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any, Generic, Literal, TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from greeninfer._records import NANO
+from greeninfer.exporters._buckets import DURATION_BUCKETS_SECONDS, ENERGY_BUCKETS_JOULES
+from greeninfer.exporters._labels import Ceilings, Labels, encodable
 
-ENERGY_BUCKETS_JOULES: Final = (*(float(f"{step}e{power}") for power in range(-3, 4) for step in (1, 2, 5)), 1e4)
-"""1 mJ to 10 kJ, three bounds a decade: from a small model on a CPU to a long generation on several boards."""
-
-DURATION_BUCKETS_SECONDS: Final = (*(float(f"{step}e{power}") for power in range(-3, 2) for step in (1, 2.5, 5)), 100.0)
-"""1 ms to 100 s; holds most bounds that prometheus_client and OpenTelemetry take for HTTP, so that both compare."""
-
-Labels = tuple[str, ...]
 Child = TypeVar("Child")
-_log = logging.getLogger("greeninfer")
+Family = Counter | Gauge | Histogram
+_ENDINGS = ("_total", "_count", "_sum", "_bucket")
 
 
 class Joules:
@@ -93,7 +87,7 @@ class Children(Generic[Child]):
     def __getitem__(self, labels: Labels) -> Child:
         child = self.known.get(labels)
         if child is None:
-            child = self.known[labels] = self._make(*map(_encodable, labels))
+            child = self.known[labels] = self._make(*map(encodable, labels))
         return child
 
 
@@ -105,59 +99,72 @@ class Families:
     """
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        energy, phases, tokens, failures, overhead = _counters()
-        joules, seconds = _histograms()
+        energy, static, phases, tokens, messages, failures, overhead = _counters()
+        joules, seconds, first_bytes = _histograms()
         power, in_flight, info = _gauges()
-        self._all = (energy, joules, seconds, phases, tokens, power, in_flight, failures, info, overhead)
-        self._register(registry)
+        self._all = (
+            *(energy, static, joules, seconds, first_bytes, phases, tokens, messages),
+            *(power, in_flight, failures, info, overhead),
+        )
+        self.put_into(registry)
 
         self.lock = threading.Lock()  # held during an export: two monitors may share a registry, and so these totals
+        self.ceilings = Ceilings()
         self.energy = Children(lambda *labels: Joules(energy.labels(*labels)))
+        self.static = Children(lambda *labels: Joules(static.labels(*labels)))
         self.phases = Children(lambda *labels: Joules(phases.labels(*labels)))
         self.observe_joules = Children(lambda *labels: Observations(joules.labels(*labels)))
         self.observe_seconds = Children(lambda *labels: Observations(seconds.labels(*labels)))
+        self.observe_first_byte = Children(lambda *labels: Observations(first_bytes.labels(*labels)))
         self.tokens = Children(tokens.labels)
+        self.messages = Children(messages.labels)
         self.failures = Children(failures.labels)
         self.power = Children(power.labels)
         self.in_flight = Children(in_flight.labels)
         self.info = Children(info.labels)
         self.overhead = overhead
-        self._admitted: dict[str, set[Labels]] = {}
-        self._overflow_said = False
 
-    def admits(self, kind: str, labels: Labels, limit: int) -> bool:
-        """Tell whether these labels are among the first ``limit`` of their kind; the first refusal is logged."""
-        admitted = self._admitted.setdefault(kind, set())
-        if labels in admitted:
-            return True
-        if len(admitted) < limit:
-            admitted.add(labels)
-            return True
-        if not self._overflow_said:
-            self._overflow_said = True
-            _log.warning("greeninfer.labels_overflow kind=%s limit=%d first=%r", kind, limit, labels)
-        return False
+    def put_into(self, registry: CollectorRegistry) -> None:
+        """Register what is not there: all of it at first, and again after somebody emptied the registry between tests.
 
-    def put_back(self, registry: CollectorRegistry) -> None:
-        """Register again what has been unregistered, as whoever empties a registry between two tests does."""
+        Raises:
+            ValueError: if somebody else holds one of the names; the registry is left as it was.
+        """
+        ours = getattr(registry, "_collector_to_names", {})
+        done: list[Family] = []
+        taken: list[Family] = []
         for family in self._all:
-            with suppress(ValueError):
-                registry.register(family)
-
-    def _register(self, registry: CollectorRegistry) -> None:
-        done: list[Counter | Gauge | Histogram] = []
-        try:
-            for family in self._all:
+            if family in ours:
+                continue
+            try:
                 registry.register(family)
                 done.append(family)
-        except ValueError as error:
-            for family in done:
-                registry.unregister(family)
-            raise ValueError(
-                "the Prometheus registry already holds metrics of our names, and something other than greeninfer put "
-                f"them there ({error}); remedy: unregister those, or pass a registry of its own, "
-                "PrometheusExporter(registry=CollectorRegistry())"
-            ) from error
+            except ValueError:
+                taken.append(family)
+        if not taken:
+            return
+        for family in done:
+            registry.unregister(family)
+        raise ValueError(
+            f"the Prometheus registry already holds {', '.join(_clash(registry, family) for family in taken)}; another "
+            "version of greeninfer or other code put that there; remedy: load one version only or unregister those, or "
+            "pass a registry of its own, PrometheusExporter(registry=CollectorRegistry())"
+        )
+
+
+def _clash(registry: CollectorRegistry, family: Family) -> str:
+    """Return what a person needs to find a metric of our name: its type and labels beside ours."""
+    names: dict[str, Any] = getattr(registry, "_names_to_collectors", {})
+    held = next(
+        (names[each] for each in (family._name, *(family._name + end for end in _ENDINGS)) if each in names), None
+    )
+    labels = getattr(held, "_labelnames", None)
+    theirs = "" if labels is None else f", with labels {_listed(labels)} where ours has {_listed(family._labelnames)}"
+    return f"{family._name} ({type(held).__name__}{theirs})"
+
+
+def _listed(labels: Labels) -> str:
+    return "+".join(labels) or "none"
 
 
 def families_of(registry: CollectorRegistry) -> Families:
@@ -171,7 +178,7 @@ def families_of(registry: CollectorRegistry) -> Families:
         if families is None:
             families = _made[registry] = Families(registry)
         else:
-            families.put_back(registry)
+            families.put_into(registry)
         return families
 
 
@@ -181,7 +188,7 @@ _made: weakref.WeakKeyDictionary[CollectorRegistry, Families] = weakref.WeakKeyD
 _making = threading.Lock()
 
 
-def _counters() -> tuple[Counter, Counter, Counter, Counter, Counter]:
+def _counters() -> tuple[Counter, Counter, Counter, Counter, Counter, Counter, Counter]:
     return (
         _counter(
             "greeninfer_energy_joules_total",
@@ -189,31 +196,43 @@ def _counters() -> tuple[Counter, Counter, Counter, Counter, Counter]:
             *("state", "name", "model", "domain", "quality", "reason"),
         ),
         _counter(
+            "greeninfer_static_energy_joules_total",
+            "Own joules of settled requests that are their share of idle and activation power, a part of attributed.",
+            *("name", "model"),
+        ),
+        _counter(
             "greeninfer_phase_energy_joules_total",
             "Own joules of settled requests by phase, a part of their attributed joules.",
             *("name", "model", "phase"),
         ),
         _counter("greeninfer_tokens_total", "Tokens of settled requests.", "name", "model", "kind"),
+        _counter(
+            "greeninfer_messages_total", "Websocket messages of settled requests.", *("name", "model", "direction")
+        ),
         _counter("greeninfer_meter_failures_total", "What went wrong with a meter.", "meter", "reason"),
         _counter("greeninfer_overhead_cpu_seconds_total", "CPU time that the library itself used."),
     )
 
 
-def _histograms() -> tuple[Histogram, Histogram]:
+def _histograms() -> tuple[Histogram, Histogram, Histogram]:
     return (
-        Histogram(
+        _histogram(
             "greeninfer_request_energy_joules",
             "Own joules of settled requests, without those of their child spans.",
-            ("name", "model", "quality"),
-            buckets=ENERGY_BUCKETS_JOULES,
-            registry=None,
+            "quality",
+            ENERGY_BUCKETS_JOULES,
         ),
-        Histogram(
+        _histogram(
             "greeninfer_request_duration_seconds",
             "Seconds from open to close of settled requests.",
-            ("name", "model", "outcome"),
-            buckets=DURATION_BUCKETS_SECONDS,
-            registry=None,
+            "outcome",
+            DURATION_BUCKETS_SECONDS,
+        ),
+        _histogram(
+            "greeninfer_request_first_byte_seconds",
+            "Seconds from open to the first byte of the answer, of settled requests that sent one.",
+            "",
+            DURATION_BUCKETS_SECONDS,
         ),
     )
 
@@ -237,10 +256,10 @@ def _counter(name: str, documentation: str, *labels: str) -> Counter:
     return Counter(name, documentation, labels, registry=None)
 
 
+def _histogram(name: str, documentation: str, label: str, buckets: Sequence[float]) -> Histogram:
+    labels = ("name", "model", label) if label else ("name", "model")
+    return Histogram(name, documentation, labels, buckets=buckets, registry=None)
+
+
 def _gauge(name: str, documentation: str, mode: Literal["livemostrecent", "livesum", "livemax"], *labels: str) -> Gauge:
     return Gauge(name, documentation, labels, registry=None, multiprocess_mode=mode)
-
-
-def _encodable(value: str) -> str:
-    # A lone surrogate, as in a path that is not UTF-8, would fail every later scrape of the whole registry.
-    return value.encode("utf-8", "backslashreplace").decode("utf-8")

@@ -7,12 +7,14 @@ away or deleted (log rotation), the next settlement goes to a new one.
     time                  when it opened, ISO 8601 in UTC
     name, model, outcome  its route, and ok, error or cancelled
     seconds, cpu_seconds  open to close; its own CPU time
+    first_byte_seconds    open to the first byte of the answer; null if it sent none
     joules, total_joules  its own; with its child spans
     by_domain, phases     its own joules by domain, by phase
     static_joules, dynamic_joules, uncertainty_joules, interval_joules ([low, high]), quality, complete
-    tokens                by kind
+    tokens, messages      by kind; websocket messages by direction
     attributes            as the program attached them; what JSON does not know as its repr, cut at some length
-    trace_id              null if its trace was not sampled
+    origin                the request in another process that it is part of; null if there is none
+    trace_id, trace_span_id  null if its trace was not sampled
 """
 
 from __future__ import annotations
@@ -119,6 +121,7 @@ def _record(measurement: Measurement) -> dict[str, object]:
         "outcome": measurement.outcome,
         "seconds": _known(measurement.seconds),
         "cpu_seconds": _known(measurement.cpu_seconds),
+        "first_byte_seconds": _known(measurement.first_byte_seconds),
         "joules": _known(energy.joules),
         "total_joules": _known(energy.total_joules),
         "by_domain": {domain: _known(joules) for domain, joules in energy.by_domain.items()},
@@ -131,9 +134,12 @@ def _record(measurement: Measurement) -> dict[str, object]:
         "quality": energy.quality,
         "complete": energy.complete,
         "tokens": dict(measurement.tokens),
+        "messages": dict(measurement.messages),
         "phases": {phase: nanojoules / NANO for phase, nanojoules in measurement.phases.items()},
         "attributes": _plain(measurement.attributes or {}),
+        "origin": measurement.origin or None,
         "trace_id": measurement.trace_id or None,
+        "trace_span_id": measurement.trace_span_id or None,
     }
 
 

@@ -9,11 +9,14 @@ estimated domain is observed whole under the worse of the two, for its joules ar
 counter books each domain's joules under the domain's own quality. Without any meter a request has a duration and no
 energy: nothing is observed, which is not the same as 0 J.
 
-Several processes (``PROMETHEUS_MULTIPROC_DIR``). Attributed joules, requests, tokens and overhead add up over workers,
-as they should, and requests in flight over live workers. Node-wide figures do not survive that addition: every worker
-sees the whole machine, so ``idle``, ``other`` and ``unattributed`` joules are there once per worker. Power is the most
-recent worker's. Exemplars are lost, and prometheus_client's Info does not work there, which is why the meter info is a
-gauge; it is 0 for what is not read any more, so join on ``greeninfer_meter_info == 1``.
+Several processes on one machine export lines that add up to the machine's once: each its own attributed joules, and a
+part of what is nobody's. Power is told by the one process that speaks for the machine. ``PROMETHEUS_MULTIPROC_DIR``
+sums counters and histograms over workers, requests in flight over live workers, and shows the most recent power.
+Exemplars are lost there, and prometheus_client's Info does not work, which is why the meter info is a gauge; it is 0
+for what is not read any more, so join on ``greeninfer_meter_info == 1``.
+
+``greeninfer_static_energy_joules_total`` is a part of the attributed joules of settled requests, so it never exceeds
+them but for the last places of a float.
 
 Gauges are set, not added: of two monitors on one registry the last one shows.
 """
@@ -29,13 +32,8 @@ from prometheus_client import REGISTRY, CollectorRegistry
 
 from greeninfer._energy import Measurement
 from greeninfer._records import NANO, Failure, Line, MeterInfo, Settlement
-from greeninfer.exporters._prometheus_metrics import Labels, Observations, families_of
-
-OVERFLOW: Final = "(overflow)"
-"""The label of what is beyond a ceiling. Its joules are kept; only its name is not."""
-
-MAX_PHASES: Final = 32
-"""Distinct phase names that become labels. Phases are named in code: more of them are made up per request."""
+from greeninfer.exporters._labels import Labels
+from greeninfer.exporters._prometheus_metrics import Observations, families_of
 
 MAX_EXEMPLAR_RUNES: Final = 128
 """Of an exemplar's label names and values together (OpenMetrics 1.0, "Exemplars"); prometheus_client raises above."""
@@ -72,7 +70,7 @@ class PrometheusExporter:
             self._add_lines(settlement.lines)
             self._observe(settlement.measurements)
             self._add_failures(settlement.failures)
-            self._set_power(settlement.watts, settlement.instant)
+            self._set_power(settlement)
             self._set_in_flight(settlement.in_flight)
             self._set_info(settlement.meters)
             if settlement.overhead_cpu_seconds > 0.0:
@@ -97,52 +95,68 @@ class PrometheusExporter:
             self._families.energy[line.state, name, model, line.domain, line.quality, line.reason].add(line.nanojoules)
 
     def _observe(self, measurements: Iterable[Measurement]) -> None:
-        seconds_of, joules_of = self._families.observe_seconds, self._families.observe_joules
-        tokens: defaultdict[tuple[str, str, str], int] = defaultdict(int)
-        phases: defaultdict[tuple[str, str, str], int] = defaultdict(int)
+        families = self._families
+        seconds_of, joules_of, first_of = families.observe_seconds, families.observe_joules, families.observe_first_byte
+        sums = _Sums()
         for each in measurements:
             name, model = each.key
-            quality = each.quality
             exemplar = _exemplar(each.trace_id) if each.trace_id else None
             # What is known under the raw name is below the ceiling, so this look-up is all that most requests need.
             child = seconds_of.known.get((name, model, each.outcome))
             if child is None:
                 child = seconds_of[*self._route(name, model), each.outcome]
             _observe(child, each.seconds, exemplar)
+            quality = each.quality
             if quality is not None:
+                nanojoules = each.nanojoules
                 child = joules_of.known.get((name, model, quality))
                 if child is None:
                     child = joules_of[*self._route(name, model), quality]
-                _observe(child, each.nanojoules / NANO, exemplar)
-            for kind, count in each.tokens.items():
-                if count:
-                    tokens[name, model, kind] += count
-            for phase, nanojoules in each.phases.items():
-                phases[name, model, phase] += nanojoules
-        for child in (*seconds_of.known.values(), *joules_of.known.values()):
+                _observe(child, nanojoules / NANO, exemplar)
+                joules = each.static_joules
+                if joules is not None:
+                    sums.static[each.key] += min(round(joules * NANO), nanojoules)
+            if each.first_byte_seconds is not None:
+                child = first_of.known.get((name, model))
+                if child is None:
+                    child = first_of[self._route(name, model)]
+                _observe(child, each.first_byte_seconds, exemplar)
+            if each.tokens or each.messages or each.phases:
+                sums.add_parts(each)
+        for child in (*seconds_of.known.values(), *joules_of.known.values(), *first_of.known.values()):
             child.add_up()
-        for (name, model, kind), count in tokens.items():
+        self._add_sums(sums)
+
+    def _add_sums(self, sums: _Sums) -> None:
+        for (name, model), nanojoules in sums.static.items():
+            self._families.static[self._route(name, model)].add(nanojoules)
+        for (name, model, kind), count in sums.tokens.items():
             self._families.tokens[*self._route(name, model), kind].inc(count)
-        for (name, model, phase), nanojoules in phases.items():
-            self._families.phases[*self._route(name, model), self._phase(phase)].add(nanojoules)
+        for (name, model, direction), count in sums.messages.items():
+            self._families.messages[*self._route(name, model), direction].inc(count)
+        for (name, model, phase), nanojoules in sums.phases.items():
+            self._families.phases[*self._route(name, model), self._families.ceilings.phase(phase)].add(nanojoules)
 
     def _add_failures(self, failures: Iterable[Failure]) -> None:
         for failure in failures:
             self._families.failures[failure.meter, failure.reason].inc(failure.count)
 
-    def _set_power(self, watts: Mapping[str, float], instant: float) -> None:
-        for domain, figure in watts.items():
+    def _set_power(self, settlement: Settlement) -> None:
+        """Show the machine's power, if it is for this process to tell; with two that do, sums would show it twice."""
+        instant, told = settlement.instant, settlement.speaks_for_machine
+        for domain, figure in settlement.watts.items() if told else ():
             self._families.power[domain,].set(figure)
             self._power_instants[domain] = instant
         # The last figure of a lost sensor would stay on the page for ever and pass for the truth.
-        for domain in [each for each, last in self._power_instants.items() if instant - last > self._stale_seconds]:
+        stale = self._stale_seconds
+        for domain in [each for each, last in self._power_instants.items() if not told or instant - last > stale]:
             self._families.power[domain,].set(math.nan)
             del self._power_instants[domain]
 
     def _set_in_flight(self, in_flight: Mapping[str, int]) -> None:
         counts: defaultdict[str, int] = defaultdict(int)
         for name, count in in_flight.items():
-            counts[name if self._families.admits("name", (name,), self._max_routes) else OVERFLOW] += count
+            counts[self._families.ceilings.name(name, self._max_routes)] += count
         for name, count in counts.items():
             self._families.in_flight[name,].set(count)
         self._in_flight.update(counts)
@@ -163,10 +177,30 @@ class PrometheusExporter:
         self._info = rows
 
     def _route(self, name: str, model: str) -> tuple[str, str]:
-        return (name, model) if self._families.admits("route", (name, model), self._max_routes) else (OVERFLOW, "")
+        return self._families.ceilings.route(name, model, self._max_routes)
 
-    def _phase(self, phase: str) -> str:
-        return phase if self._families.admits("phase", (phase,), MAX_PHASES) else OVERFLOW
+
+class _Sums:
+    """What the requests of one settlement add to counters: added up first, since one ``inc`` costs a third of all."""
+
+    __slots__ = ("messages", "phases", "static", "tokens")
+
+    def __init__(self) -> None:
+        self.static: defaultdict[tuple[str, str], int] = defaultdict(int)
+        self.tokens: defaultdict[tuple[str, str, str], int] = defaultdict(int)
+        self.messages: defaultdict[tuple[str, str, str], int] = defaultdict(int)
+        self.phases: defaultdict[tuple[str, str, str], int] = defaultdict(int)
+
+    def add_parts(self, each: Measurement) -> None:
+        name, model = each.key
+        for kind, count in each.tokens.items():
+            if count:
+                self.tokens[name, model, kind] += count
+        for direction, count in each.messages.items():
+            if count:
+                self.messages[name, model, direction] += count
+        for phase, nanojoules in each.phases.items():
+            self.phases[name, model, phase] += nanojoules
 
 
 def _observe(child: Observations, amount: float, exemplar: dict[str, str] | None) -> None:

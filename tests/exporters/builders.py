@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from settled import Settled
 
 from greeninfer._energy import Energy, Measurement, Outcome, Quality
-from greeninfer._records import NANO, Domain, Failure, Line, MeterInfo, Settlement, State
+from greeninfer._records import NANO, Delta, Domain, Failure, Interval, Line, MeterInfo, Settlement, State
 
 PACKAGE = "rapl/0/package"
 DRAM = "rapl/0/dram"
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
+TRACE_SPAN = "00f067aa0ba902b7"
 
 RAPL = MeterInfo(
     name="rapl",
@@ -57,16 +58,22 @@ def measurement(
     phases: Mapping[str, int] | None = None,
     attributes: Mapping[str, object] | None = None,
     trace_id: str = "",
+    trace_span_id: str = "",
+    origin: str = "",
+    first_byte_seconds: float | None = None,
+    messages: Mapping[str, int] | None = None,
+    static_joules: float | None = None,
     unix_seconds: float = 1_700_000_000.25,
 ) -> Measurement:
     """Make one settled request; without nanojoules, one that no meter saw."""
     joules = None if nanojoules is None else nanojoules / NANO
+    static = static_joules if static_joules is not None or joules is None else joules / 4
     energy = Energy(
         joules=joules,
         total_joules=joules,
         by_domain={} if joules is None else {PACKAGE: joules},
-        static_joules=None if joules is None else joules / 4,
-        dynamic_joules=None if joules is None else joules * 3 / 4,
+        static_joules=static,
+        dynamic_joules=None if joules is None or static is None else joules - static,
         uncertainty_joules=None if joules is None else joules / 10,
         gain=(0.9, 1.1),
         quality=None if joules is None else quality,
@@ -86,6 +93,10 @@ def measurement(
         phases=phases or {},
         attributes=attributes,
         trace_id=trace_id,
+        trace_span_id=trace_span_id,
+        origin=origin,
+        first_byte_seconds=first_byte_seconds,
+        messages=messages or {},
     )
 
 
@@ -106,17 +117,19 @@ def line(
 
 
 def settlement(
-    *records: Line | Measurement | Failure,
+    *records: Line | Measurement | Failure | Interval,
     instant: float = 100.0,
     watts: Mapping[str, float] | None = None,
     in_flight: Mapping[str, int] | None = None,
     overhead_cpu_seconds: float = 0.0,
     meters: tuple[MeterInfo, ...] = (),
+    speaks_for_machine: bool = True,
 ) -> Settlement:
     """Make what one tick brought."""
     return Settlement(
         instant=instant,
         unix_seconds=1_700_000_000.0 + instant,
+        intervals=tuple(each for each in records if isinstance(each, Interval)),
         lines=tuple(each for each in records if isinstance(each, Line)),
         measurements=tuple(each for each in records if isinstance(each, Settled)),
         failures=tuple(each for each in records if isinstance(each, Failure)),
@@ -124,7 +137,17 @@ def settlement(
         in_flight=in_flight or {},
         overhead_cpu_seconds=overhead_cpu_seconds,
         meters=meters,
+        speaks_for_machine=speaks_for_machine,
     )
+
+
+def interval(
+    nanojoules: Mapping[str, int], *, fault: str = "", quality: Quality = "measured", meter: MeterInfo = RAPL
+) -> Interval:
+    """Make the second in which the domains of a meter used this; a domain that is not named is lost."""
+    domains = [domain for domain in meter.domains if domain.id in nanojoules]
+    deltas = [Delta(domain, nanojoules[domain.id], quality, fault) for domain in domains]
+    return Interval(meter.name, 99.0, 100.0, tuple(deltas))
 
 
 def full(instant: float = 100.0) -> Settlement:
@@ -143,10 +166,19 @@ def full(instant: float = 100.0) -> Settlement:
             phases={"prefill": 80_000_000, "decode": 200_000_000},
             attributes={"batch": 4},
             trace_id=TRACE,
+            trace_span_id=TRACE_SPAN,
+            first_byte_seconds=0.008,
         ),
-        measurement("rerank", "", 1_200_000_000, seconds=1.5, outcome="error"),
+        measurement(
+            *("rerank", "", 1_200_000_000),
+            seconds=1.5,
+            outcome="error",
+            origin="/search",
+            messages={"received": 2, "sent": 5},
+        ),
         measurement("health", "", None, seconds=0.0004),
         Failure("rapl", "garbage", 2),
+        interval({PACKAGE: 1_920_000_001, DRAM: 39_000_000}),
         instant=instant,
         watts={PACKAGE: 96.5, DRAM: 3.25},
         in_flight={"classify": 2, "rerank": 0},

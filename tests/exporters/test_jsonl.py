@@ -58,9 +58,9 @@ def test_what_is_not_known_is_null(tmp_path: Path) -> None:
     unknown = {key for key, value in record.items() if value is None}
     assert unknown == {
         "joules", "total_joules", "static_joules", "dynamic_joules", "uncertainty_joules", "interval_joules", "quality",
-        "seconds", "cpu_seconds", "trace_id",
+        "seconds", "cpu_seconds", "first_byte_seconds", "origin", "trace_id", "trace_span_id",
     }  # fmt: skip
-    assert (record["by_domain"], record["phases"], record["tokens"]) == ({}, {}, {})
+    assert [record[parts] for parts in ("by_domain", "phases", "tokens", "messages")] == [{}] * 4
 
 
 def test_a_request_that_lost_its_sensor_says_so(tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ def test_an_unknown_name_is_refused_before_anything_is_opened(tmp_path: Path) ->
     with pytest.raises(SettingsError) as refusal:
         open_exporters(asked)
     assert "exporters='promethues' is not possible" in str(refusal.value)
-    assert "allowed: jsonl, log, prometheus; remedy: " in str(refusal.value)
+    assert "allowed: jsonl, log, otel, prometheus; remedy: " in str(refusal.value)
     assert not list(tmp_path.iterdir())
 
 

@@ -19,7 +19,8 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from prometheus_client import CollectorRegistry, Counter, generate_latest
+from live import environment
+from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 from prometheus_client.metrics_core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
@@ -29,7 +30,8 @@ from prometheus_client.registry import Collector
 
 from greeninfer._energy import Quality
 from greeninfer._records import NANO, Domain, Failure, Line, MeterInfo, Settlement
-from greeninfer.exporters.prometheus import OVERFLOW, PrometheusExporter
+from greeninfer.exporters._labels import OVERFLOW
+from greeninfer.exporters.prometheus import PrometheusExporter
 
 from .builders import DRAM, PACKAGE, RAPL, TRACE, WEIRD, full, line, measurement, settlement, short
 
@@ -256,6 +258,64 @@ def test_tokens_and_phases_add_up() -> None:
     assert series(found, "greeninfer_phase_energy_joules_total", "phase") == {"prefill": 30e-9, "decode": 3e-9}
 
 
+def test_messages_add_up() -> None:
+    registry = CollectorRegistry()
+    exporter = PrometheusExporter(registry)
+    each = measurement("/chat", messages={"received": 2, "sent": 5})
+    exporter.export(settlement(each, each, measurement("/chat", messages={"received": 0, "sent": 1})))
+    exporter.export(settlement(each))
+    assert series(samples(registry), "greeninfer_messages_total", "direction") == {"received": 6.0, "sent": 16.0}
+
+
+def test_the_first_byte_is_observed_where_there_was_one() -> None:
+    registry = CollectorRegistry()
+    PrometheusExporter(registry).export(
+        settlement(measurement(), measurement(first_byte_seconds=0.25), measurement(first_byte_seconds=0.0))
+    )
+    found = samples(registry)
+    name = "greeninfer_request_first_byte_seconds"
+    assert total(found, name + "_count", name="classify", model="minilm") == 2.0
+    assert total(found, name + "_sum") == 0.25
+    of_durations = series(found, "greeninfer_request_duration_seconds_bucket", "le")
+    assert series(found, name + "_bucket", "le").keys() == of_durations.keys()
+
+
+def test_no_figure_of_static_energy_without_one() -> None:
+    registry = CollectorRegistry()
+    exporter = PrometheusExporter(registry)
+    exporter.export(settlement(measurement(nanojoules=None)))
+    assert "greeninfer_static_energy_joules_total" not in {name for name, _ in samples(registry)}
+    exporter.export(settlement(measurement(nanojoules=4 * NANO, static_joules=0.0)))
+    assert total(samples(registry), "greeninfer_static_energy_joules_total") == 0.0
+
+
+@given(
+    requests=st.lists(
+        st.integers(0, 10**13).flatmap(
+            lambda whole: st.tuples(st.just(whole), st.floats(0.0, 1.0).map(lambda part: part * whole / NANO))
+        ),
+        max_size=20,
+    )
+)
+def test_static_energy_is_a_part_of_what_is_attributed(requests: list[tuple[int, float]]) -> None:
+    registry = CollectorRegistry()
+    exporter = PrometheusExporter(registry)
+    for whole, static in requests:
+        exporter.export(settlement(line(whole), measurement(nanojoules=whole, static_joules=static)))
+        found = samples(registry)
+        attributed = total(found, "greeninfer_energy_joules_total", state="attributed")
+        assert total(found, "greeninfer_static_energy_joules_total") <= attributed * (1 + 1e-15)
+    truth = sum(Fraction(static) for _, static in requests)
+    told = Fraction(total(samples(registry), "greeninfer_static_energy_joules_total"))
+    assert abs(told - truth) <= len(requests) * Fraction(1, 10**9) + truth / 2**50
+
+
+def test_static_energy_beyond_the_whole_is_cut() -> None:
+    registry = CollectorRegistry()
+    PrometheusExporter(registry).export(settlement(measurement(nanojoules=5, static_joules=6e-9)))
+    assert total(samples(registry), "greeninfer_static_energy_joules_total") == 5e-9
+
+
 def test_failures_and_overhead_add_up() -> None:
     registry = CollectorRegistry()
     exporter = PrometheusExporter(registry)
@@ -292,6 +352,22 @@ def test_power_that_nobody_measures_any_more_is_not_known() -> None:
     assert power() == {PACKAGE: 92.0, DRAM: 5.0}, "it came back"
 
 
+def test_power_is_told_by_one_process_of_a_machine() -> None:
+    registry = CollectorRegistry()
+    exporter = PrometheusExporter(registry)
+
+    def power() -> dict[str, float]:
+        return series(samples(registry), "greeninfer_power_watts", "domain")
+
+    exporter.export(settlement(line(NANO), instant=0.0, watts={PACKAGE: 90.0}, speaks_for_machine=False))
+    assert power() == {}
+    assert total(samples(registry), "greeninfer_energy_joules_total") == 1.0, "its own joules are its to tell"
+    exporter.export(settlement(instant=1.0, watts={PACKAGE: 91.0}))
+    assert power() == {PACKAGE: 91.0}
+    exporter.export(settlement(instant=2.0, watts={PACKAGE: 92.0}, speaks_for_machine=False))
+    assert math.isnan(power()[PACKAGE]), "another process tells it now"
+
+
 def test_a_meter_is_info_while_it_is_read() -> None:
     registry = CollectorRegistry()
     exporter = PrometheusExporter(registry)
@@ -323,12 +399,60 @@ def test_after_close_the_counters_stay_and_the_gauges_say_nothing() -> None:
 def test_a_registry_that_holds_our_names_is_refused_and_left_as_it_was() -> None:
     registry = CollectorRegistry()
     foreign = Counter("greeninfer_tokens_total", "somebody's", registry=registry)
-    with pytest.raises(ValueError, match=r"already holds.*greeninfer_tokens.*registry=CollectorRegistry\(\)"):
+    with pytest.raises(ValueError, match=r"already holds greeninfer_tokens \(Counter.*registry=CollectorRegistry\(\)"):
         PrometheusExporter(registry)
     assert [family.name for family in registry.collect()] == ["greeninfer_tokens"]
     registry.unregister(foreign)
     PrometheusExporter(registry).export(full())
     assert page(registry) == (GOLDEN / "page.txt").read_text(encoding="utf-8")
+
+
+def test_metrics_of_another_version_are_named_with_their_labels() -> None:
+    registry = CollectorRegistry()
+    Counter("greeninfer_tokens_total", "an older one's", ("name", "kind"), registry=registry)
+    Gauge("greeninfer_power_watts", "likewise", registry=registry)
+    with pytest.raises(ValueError, match="another version of greeninfer or other code put that there") as refusal:
+        PrometheusExporter(registry)
+    assert "greeninfer_tokens (Counter, with labels name+kind where ours has name+model+kind)" in str(refusal.value)
+    assert "greeninfer_power_watts (Gauge, with labels none where ours has domain)" in str(refusal.value)
+    assert "greeninfer_energy" not in str(refusal.value), "that one is free"
+    assert [family.name for family in registry.collect()] == ["greeninfer_tokens", "greeninfer_power_watts"]
+
+
+def test_a_name_taken_while_the_registry_was_empty_is_refused() -> None:
+    registry = CollectorRegistry()
+    exporter = PrometheusExporter(registry)
+    for family in exporter._families._all:
+        registry.unregister(family)
+    Counter("greeninfer_tokens_total", "somebody's", registry=registry)
+    with pytest.raises(ValueError, match="already holds greeninfer_tokens"):
+        PrometheusExporter(registry)
+    assert [family.name for family in registry.collect()] == ["greeninfer_tokens"]
+
+
+TAKEN = """
+import json, logging
+from prometheus_client import Counter
+logging.basicConfig()
+Counter("greeninfer_tokens_total", "an older version's", ("name", "kind"))
+import greeninfer
+
+@greeninfer.measure
+def double(number):
+    return 2 * number
+
+print(json.dumps([double(1), double(21)]))
+"""
+
+
+def test_a_request_does_not_notice_a_registry_that_is_taken(tmp_path: Path) -> None:
+    done = subprocess.run(
+        *([sys.executable, "-c", TAKEN],), env=environment(METERS="estimate", POWER_MODEL="5:20"), cwd=tmp_path,
+        capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (0, "[2, 42]\n")
+    assert done.stderr.count("greeninfer.disabled") == 1
+    assert "already holds greeninfer_tokens (Counter, with labels name+kind where ours" in done.stderr
 
 
 def test_two_exporters_on_one_registry_share_its_metrics() -> None:
@@ -397,7 +521,17 @@ def test_routes_beyond_the_ceiling_keep_their_joules(caplog: pytest.LogCaptureFi
             exporter.export(
                 settlement(
                     *(line(NANO, name=name, model=name) for name in names),
-                    *(measurement(name, name, NANO, tokens={"input": 1}, phases={"decode": NANO}) for name in names),
+                    *(
+                        measurement(
+                            *(name, name, NANO),
+                            tokens={"input": 1},
+                            messages={"sent": 1},
+                            phases={"decode": NANO},
+                            first_byte_seconds=0.5,
+                            static_joules=0.25,
+                        )
+                        for name in names
+                    ),
                     in_flight=dict.fromkeys(names, 3),
                 )
             )
@@ -407,7 +541,10 @@ def test_routes_beyond_the_ceiling_keep_their_joules(caplog: pytest.LogCaptureFi
         "greeninfer_request_energy_joules_sum": 2.0,
         "greeninfer_request_duration_seconds_count": 2.0,
         "greeninfer_phase_energy_joules_total": 2.0,
+        "greeninfer_request_first_byte_seconds_count": 2.0,
+        "greeninfer_static_energy_joules_total": 0.5,
         "greeninfer_tokens_total": 2.0,
+        "greeninfer_messages_total": 2.0,
         "greeninfer_requests_in_flight": 3.0,
     }.items():
         assert series(found, metric, "name") == {"a": each, "b": each, OVERFLOW: 2 * each}, metric
@@ -435,7 +572,9 @@ def test_phase_names_made_up_per_request_are_bounded() -> None:
 
 def test_a_traced_request_leaves_an_exemplar() -> None:
     registry = CollectorRegistry()
-    PrometheusExporter(registry).export(settlement(measurement(seconds=0.02, trace_id=TRACE), measurement(seconds=3.0)))
+    PrometheusExporter(registry).export(
+        settlement(measurement(seconds=0.02, first_byte_seconds=0.003, trace_id=TRACE), measurement(seconds=3.0))
+    )
     text = generate_openmetrics(registry).decode()
     found = {
         (family.name, sample.labels["le"]): (sample.exemplar.labels, sample.exemplar.value)
@@ -445,6 +584,7 @@ def test_a_traced_request_leaves_an_exemplar() -> None:
     }
     assert found == {
         ("greeninfer_request_duration_seconds", "0.025"): ({"trace_id": TRACE}, 0.02),
+        ("greeninfer_request_first_byte_seconds", "0.005"): ({"trace_id": TRACE}, 0.003),
         ("greeninfer_request_energy_joules", "0.5"): ({"trace_id": TRACE}, 0.25),
     }
 
@@ -500,8 +640,12 @@ def test_several_workers_add_up(tmp_path: Path) -> None:
     MultiProcessCollector(registry, path=str(files))
     found = samples(registry)
     assert total(found, "greeninfer_energy_joules_total", state="attributed", name="classify", domain=PACKAGE) == 1.0
-    assert total(found, "greeninfer_energy_joules_total", state="idle") == 1.6, "four times the machine's, as said"
+    assert total(found, "greeninfer_energy_joules_total", state="idle") == 1.6
     assert total(found, "greeninfer_request_energy_joules_sum", name="rerank") == 4.8
+    assert total(found, "greeninfer_request_first_byte_seconds_sum", name="classify") == pytest.approx(4 * 0.008)
+    assert series(found, "greeninfer_request_first_byte_seconds_bucket", "le")["0.01"] == 4.0
+    assert total(found, "greeninfer_static_energy_joules_total", name="classify") == pytest.approx(4 * 0.07)
+    assert series(found, "greeninfer_messages_total", "direction") == {"received": 8.0, "sent": 20.0}
     assert total(found, "greeninfer_tokens_total", kind="input") == 4 * 412
     assert series(found, "greeninfer_requests_in_flight", "name") == {"classify": 4.0, "rerank": 0.0}
     assert series(found, "greeninfer_power_watts", "domain") == {PACKAGE: 96.5, DRAM: 3.25}

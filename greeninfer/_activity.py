@@ -1,0 +1,101 @@
+"""Who ran in an interval, summed up: spans, and the work that no span covers as further players."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+
+from greeninfer._account import Account, Key
+from greeninfer._records import Interval
+from greeninfer._virtual_clocks import Floats, static_seconds
+
+Run = tuple[float, float, float]
+"""(begin, end, seconds that it ran in between)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Company:
+    """What other processes of ours that read the same meter mean for one interval.
+
+    Args:
+        own: running seconds of this process outside its spans; they stay on its books.
+        siblings: running seconds of each of the others; they are on theirs.
+        part: of what belongs to none of ours, that is on the books of this process.
+    """
+
+    own: float = 0.0
+    siblings: tuple[float, ...] = ()
+    part: float = 1.0
+
+
+@dataclass(slots=True)
+class Activity:
+    """Who ran in an interval, summed up by account; further rows are work that no span covers.
+
+    Args:
+        accounts: of the first rows, in order.
+        keys: their routes.
+        ran: running seconds.
+        static: expected static seconds (`_virtual_clocks.py`).
+        placement: standard error of that, as the clocks do not tell where in a piece it ran.
+        ends: where further rows begin: of this process outside its spans, of strangers, of siblings; and their end.
+        active: expected seconds in which anything ran.
+    """
+
+    accounts: list[Account]
+    keys: list[Key]
+    ran: Floats
+    static: Floats
+    placement: Floats
+    ends: tuple[int, int, int, int]
+    active: float
+
+    def others(self, values: Floats) -> list[float]:
+        """Sum a column up for each of the three kinds."""
+        return [float(values[begin:end].sum()) for begin, end in pairwise(self.ends)]
+
+
+def summed(accounts: list[Account], who: list[int], pieces: list[Run], kinds: Sequence[list[Run]]) -> Activity:
+    """Sum pieces up by account; ``kinds`` is the work that no span covers."""
+    ends = [len(accounts)]
+    for kind in kinds:
+        pieces = pieces + kind
+        ends.append(ends[-1] + len(kind))
+    count = ends[-1]
+    if not pieces:
+        return Activity([], [], np.zeros(0), np.zeros(0), np.zeros(0), (0, 0, 0, 0), 0.0)
+    begin, end, ran = np.array(pieces).T
+    length = end - begin
+    # A thread cannot run for longer than the piece lasts; clocks read one after the other say so by microseconds.
+    ran = np.minimum(ran, length)
+    rho = np.divide(ran, length, out=np.zeros_like(ran), where=length > 0.0)
+    static, active = static_seconds(begin, end, rho)
+    rows = np.array(who + list(range(len(accounts), count)), dtype=np.intp)
+    # Where in its piece it ran is a guess unless it ran all the time or always alone: one standard error.
+    placement = np.sqrt(1.0 - rho) * np.minimum(static, np.maximum(ran - static, 0.0))
+    return Activity(
+        accounts,
+        [account.key for account in accounts],
+        _by_row(rows, ran, count),
+        _by_row(rows, static, count),
+        np.sqrt(_by_row(rows, np.square(placement), count)),
+        (ends[0], ends[1], ends[2], ends[3]),
+        active,
+    )
+
+
+def cores(seconds: float, interval: Interval) -> list[Run]:
+    """Return work that no span covers as pieces: whole cores that it keeps busy all the time, and one for the rest."""
+    if interval.seconds <= 0.0:
+        return []
+    whole, rest = divmod(seconds, interval.seconds)
+    pieces = [(interval.start, interval.end, interval.seconds)] * int(whole)
+    return [*pieces, (interval.start, interval.end, rest)] if rest > 1e-9 else pieces
+
+
+def _by_row(rows: npt.NDArray[np.intp], values: Floats, count: int) -> Floats:
+    return np.bincount(rows, values, count).astype(np.float64)

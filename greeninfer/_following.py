@@ -1,0 +1,172 @@
+"""Work that a request hands on, to a thread pool or to a task of its own, is followed and charged to it.
+
+A pool's threads and a loop's tasks run for whoever asks, and nothing in them tells for which request. So the places
+where work is handed on are wrapped: the innermost open span there is charged for what the work does elsewhere, for as
+long as the span is open. The context goes along where Python does not see to that by itself.
+
+    tasks           a task factory of the event loop; one that was there before still makes the tasks
+    thread pools    ``concurrent.futures.ThreadPoolExecutor.submit``, which ``loop.run_in_executor`` and
+                    ``asyncio.to_thread`` call, on asyncio's own event loop and on uvloop
+    anyio           ``anyio.to_thread.run_sync``, with which Starlette and FastAPI run sync endpoints
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import weakref
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import Context, copy_context
+from typing import TYPE_CHECKING, Any, TypeGuard
+
+import wrapt
+
+from greeninfer._account import SpanAccount
+from greeninfer._remote import Remote
+from greeninfer._running import Carried, current
+from greeninfer._steps import run_carried
+
+if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
+
+_ANYIO = "anyio.to_thread"
+
+
+class Following:
+    """Wraps the places where work is handed on, and unwraps them again; one for the process, ``following``."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._threads: threading.Event | None = None  # set while what was wrapped last is to follow
+        self._waits_for_anyio = False
+        self._patches: list[tuple[Any, str, Any, wrapt.FunctionWrapper[..., Any]]] = []
+        self._loops: weakref.WeakKeyDictionary[AbstractEventLoop, _TaskFactory] = weakref.WeakKeyDictionary()
+
+    @property
+    def follows_threads(self) -> bool:
+        """Return whether thread pools are wrapped."""
+        return self._threads is not None
+
+    def follow_threads(self) -> None:
+        """Wrap thread pools; a second call does nothing."""
+        with self._lock:
+            if self._threads is not None:
+                return
+            self._threads = threading.Event()
+            self._threads.set()
+            self._wrap(ThreadPoolExecutor, "submit", _submit)
+            if _ANYIO in sys.modules:
+                self._wrap(sys.modules[_ANYIO], "run_sync", _run_sync)
+            elif not self._waits_for_anyio:
+                self._waits_for_anyio = True
+                wrapt.register_post_import_hook(self._wrap_anyio, _ANYIO)
+
+    def follow_tasks(self, loop: AbstractEventLoop) -> None:
+        """Wrap the task factory of the event loop that runs on this thread; a second call does nothing."""
+        if loop not in self._loops:
+            self._loops[loop] = factory = _TaskFactory(loop.get_task_factory())
+            loop.set_task_factory(factory)
+
+    def stop(self) -> None:
+        """Unwrap everything that nobody has wrapped again since; what somebody has, only passes calls on."""
+        with self._lock:
+            if self._threads is not None:
+                self._threads.clear()
+                self._threads = None
+            for owner, name, original, wrapper in self._patches:
+                if vars(owner).get(name) is wrapper:
+                    setattr(owner, name, original)
+            self._patches.clear()
+            for loop, factory in list(self._loops.items()):
+                factory.follows = False
+                if loop.get_task_factory() is factory:
+                    loop.set_task_factory(factory.before)
+            self._loops.clear()
+
+    def _wrap_anyio(self, module: Any) -> None:
+        self._waits_for_anyio = False
+        with self._lock:
+            if self._threads is not None:
+                self._wrap(module, "run_sync", _run_sync)
+
+    def _wrap(self, owner: Any, name: str, wrapper: Callable[..., Any]) -> None:
+        assert self._threads is not None
+        original = vars(owner)[name]
+        wrapped = wrapt.FunctionWrapper(original, wrapper, enabled=self._threads.is_set)
+        setattr(owner, name, wrapped)
+        self._patches.append((owner, name, original, wrapped))
+
+
+following = Following()
+"""The process's own: what it wraps is the process's, too."""
+
+
+class _Errand:
+    """A function that another thread is to call for a span."""
+
+    __slots__ = ("_function", "_span")
+
+    def __init__(self, span: SpanAccount, function: Callable[..., Any]) -> None:
+        self._span = span
+        self._function = function
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        carried = Carried(self._span)
+        carried.resume()
+        try:
+            return self._function(*args, **kwargs)
+        finally:
+            carried.pause()
+
+
+class _TaskFactory:
+    """Makes tasks that are charged to the span in whose context they are made.
+
+    Args:
+        before: the factory that the loop had, or None.
+    """
+
+    def __init__(self, before: Any) -> None:
+        self.before = before
+        self.follows = True
+
+    def __call__(self, loop: AbstractEventLoop, work: Any, **options: Any) -> Any:
+        context: Context | None = options.get("context")
+        span = current.get() if context is None else context.get(current)
+        if self.follows and _can_be_charged(span) and hasattr(work, "send"):
+            name, qualified = getattr(work, "__name__", ""), getattr(work, "__qualname__", "")
+            work = run_carried(Carried(span), work)
+            if name:  # as tracebacks and debuggers show it
+                work.__name__, work.__qualname__ = name, qualified
+        if self.before is not None:
+            return self.before(loop, work, **options)
+        return _task(work, loop=loop, **options)
+
+
+def _task(work: Any, **options: Any) -> Any:
+    from asyncio import Task
+
+    return Task(work, **options)
+
+
+def _submit(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    span = current.get()
+    if span is None or not args:
+        return wrapped(*args, **kwargs)
+    function, *rest = args
+    errand = _Errand(span, function) if _can_be_charged(span) else function
+    return wrapped(copy_context().run, errand, *rest, **kwargs)
+
+
+def _run_sync(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    span = current.get()
+    if not args or not _can_be_charged(span):
+        return wrapped(*args, **kwargs)
+    function, *rest = args
+    return wrapped(_Errand(span, function), *rest, **kwargs)
+
+
+def _can_be_charged(span: SpanAccount | None) -> TypeGuard[SpanAccount]:
+    """Return whether a span is open, and in this process."""
+    return span is not None and span.closed is None and not isinstance(span, Remote)

@@ -1,0 +1,76 @@
+"""One line for FastAPI and Starlette: the middleware, ``/metrics`` and the hooks into thread pools."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, TypeVar
+
+from prometheus_client import REGISTRY, CollectorRegistry
+
+from greeninfer import threads
+from greeninfer._metrics_app import MetricsApp
+from greeninfer.asgi import EnergyMiddleware
+
+_log = logging.getLogger("greeninfer")
+
+App = TypeVar("App")
+
+
+def instrument(
+    app: App, *, metrics_path: str | None = "/metrics", registry: CollectorRegistry = REGISTRY, **options: Any
+) -> App:
+    """Measure every request of a FastAPI or Starlette application, and serve the figures at ``/metrics``.
+
+    It adds ``EnergyMiddleware``, ``MetricsApp`` and the hooks of ``greeninfer.threads``; a second call adds nothing.
+    Where the application has a route at that path already, that one stays. For every other framework the two lines are
+    ``app = greeninfer.EnergyMiddleware(app)`` and ``greeninfer.MetricsApp()``, mounted the way that framework mounts
+    ASGI applications.
+
+    Args:
+        app: the application, before it serves its first request.
+        metrics_path: where the metrics are; None for no such route.
+        registry: which metrics are shown there.
+        options: of ``EnergyMiddleware``: name, model, exclude, header, follow.
+
+    Returns:
+        The application.
+
+    Raises:
+        TypeError: for something that is no such application, or an option that does not exist.
+        ValueError: for an option or a path that is not possible.
+        RuntimeError: for an application that serves already.
+        SettingsError: while a ``GREENINFER_*`` variable is wrong.
+    """
+    if not (hasattr(app, "add_middleware") and hasattr(app, "add_route") and hasattr(app, "user_middleware")):
+        raise TypeError(
+            f"instrument({app!r}) is not possible; allowed: a FastAPI or Starlette application; remedy: for others, "
+            "wrap it: app = greeninfer.EnergyMiddleware(app), and mount greeninfer.MetricsApp() at /metrics"
+        )
+    if metrics_path is not None and not metrics_path.startswith("/"):
+        raise ValueError(f"metrics_path={metrics_path!r} is not possible; allowed: a path that begins with /, or None")
+    if any(each.cls is EnergyMiddleware for each in app.user_middleware):
+        _log.warning("greeninfer.instrumented_twice app=%r", app)
+        return app
+    if app.middleware_stack is not None:  # type: ignore[attr-defined]
+        raise RuntimeError(
+            "instrument(app) is not possible any more: it serves already; remedy: call it where app is made"
+        )
+    EnergyMiddleware(_nothing, **options)  # so that what is wrong is said here, and not at the first request
+    app.add_middleware(EnergyMiddleware, **options)
+    if metrics_path is not None:
+        _mount(app, metrics_path, MetricsApp(registry))
+    if options.get("follow", True):
+        threads.instrument()
+    return app
+
+
+async def _nothing(*_args: Any) -> None:
+    """Serve as an application that is never called."""
+
+
+def _mount(app: Any, path: str, page: MetricsApp) -> None:
+    if any(getattr(route, "path", None) == path for route in app.routes):
+        _log.warning("greeninfer.metrics_there_already path=%s: the route that was there stays", path)
+        return
+    options = {"include_in_schema": False} if hasattr(app, "openapi") else {}
+    app.add_route(path, page, methods=["GET", "HEAD"], **options)

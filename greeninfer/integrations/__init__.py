@@ -1,0 +1,1 @@
+"""What single frameworks need beside the middleware; import the module of the framework that you use."""
