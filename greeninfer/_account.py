@@ -103,7 +103,7 @@ class Account(Protocol):
         """Take a share; add its nanojoules to ``totals`` under the route that they are booked to.
 
         Returns the nanojoules that it refuses, for the reason in ``refusal``: they come too late, because their span
-        is settled and what was told of it stays, or too early, because nobody knows its route yet.
+        is settled and what was told of it stays.
         """
         ...
 

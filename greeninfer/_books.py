@@ -51,6 +51,7 @@ class Books:
 
     Attributes:
         rates: by route, from requests that came through a server.
+        ending: whether requests whose route is not known yet will never be told one.
     """
 
     def __init__(
@@ -76,6 +77,7 @@ class Books:
         self._closing: list[Span] = []
         self._unrouted: list[Span] = []
         self.rates: dict[Key, Rate] = {}
+        self.ending = False
         self._span_cpu_seconds = 0.0
         self._span_gpu_seconds = 0.0
         self._used_cpu_seconds = 0.0
@@ -106,10 +108,11 @@ class Books:
         read = [(track, track.sampler.tick()) for track in self._tracks if force or track.sampler.due(now)]
         cut = self._timeline.cut(self._clock.now())
         self._note(cut)
-        lines: list[Line] = []
+        lines = self._route()
         for track, interval in read:
             if interval is not None:
                 lines.extend(self._settle(track, interval))
+        lines.extend(self._route())
         measurements = self._finish()
         intervals = tuple(interval for _, interval in read if interval is not None)
         overhead, self._used_cpu_seconds = self._used_cpu_seconds + thread_time() - begun, 0.0
@@ -145,29 +148,39 @@ class Books:
         self._crowd = len({account for account, _, _, ran in cut.ran if ran > _RAN_SECONDS})
         for track in self._tracks:
             track.ledger.add(cut.present if track.on_gpu else cut.ran)
-        self._route()
         for account in cut.opened:
             if isinstance(account, Span):
                 self._open += 1
                 if not account.is_routed():
                     self._unrouted.append(account)
-                self._in_flight[account.key[0]] = self._in_flight.get(account.key[0], 0) + 1
+                self._count(account)
         for account in cut.closed:
             if isinstance(account, Span):
                 self._open -= 1
-                self._in_flight[account.key[0]] -= 1
+                self._in_flight[account.counted_as] -= 1
                 self._closing.append(account)
 
-    def _route(self) -> None:
-        """Count requests whose route has become known since the last tick under its name."""
+    def _count(self, span: Span) -> None:
+        """Count an open span as in flight under the name that it has now."""
+        span.counted_as = span.key[0]
+        self._in_flight[span.counted_as] = self._in_flight.get(span.counted_as, 0) + 1
+
+    def _route(self) -> list[Line]:
+        """Book what requests are owed whose route has become known, and count them under its name."""
+        lines: list[Line] = []
         waiting, self._unrouted = self._unrouted, []
         for span in waiting:
-            before = span.key[0]
-            if not span.is_routed():
+            if span.is_routed():
+                lines.extend(Line("attributed", *part, owed, *span.key) for part, owed in span.take_owed())
+                if span.closed is None and span.counted_as != span.key[0]:
+                    self._in_flight[span.counted_as] -= 1
+                    self._count(span)
+            elif self.ending:
+                lines.extend(Line("unattributed", *part, owed, reason="unrouted") for part, owed in span.take_owed())
                 self._unrouted.append(span)
-            elif span.key[0] != before:
-                self._in_flight[before] -= 1
-                self._in_flight[span.key[0]] = self._in_flight.get(span.key[0], 0) + 1
+            else:
+                self._unrouted.append(span)
+        return lines
 
     def _note_nothing(self, span: Span) -> None:
         """Say of a span what its pieces do not: that it began before the first reading, or never ran.

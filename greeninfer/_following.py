@@ -25,7 +25,8 @@ import wrapt
 from greeninfer._account import SpanAccount
 from greeninfer._remote import Remote
 from greeninfer._running import Carried, current
-from greeninfer._steps import run_carried
+from greeninfer._steps import CarriedCoroutine
+from greeninfer._wrapper import BoundMeasured
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
@@ -40,7 +41,7 @@ class Following:
         self._lock = threading.Lock()
         self._threads: threading.Event | None = None  # set while what was wrapped last is to follow
         self._waits_for_anyio = False
-        self._patches: list[tuple[Any, str, Any, wrapt.FunctionWrapper[..., Any]]] = []
+        self._patches: list[tuple[Any, str, Any, _Followed]] = []
         self._loops: weakref.WeakKeyDictionary[AbstractEventLoop, _TaskFactory] = weakref.WeakKeyDictionary()
 
     @property
@@ -93,9 +94,23 @@ class Following:
     def _wrap(self, owner: Any, name: str, wrapper: Callable[..., Any]) -> None:
         assert self._threads is not None
         original = vars(owner)[name]
-        wrapped = wrapt.FunctionWrapper(original, wrapper, enabled=self._threads.is_set)
+        wrapped = _Followed(original, wrapper, enabled=self._threads.is_set)
         setattr(owner, name, wrapped)
         self._patches.append((owner, name, original, wrapped))
+
+
+class _Followed(wrapt.FunctionWrapper[..., Any]):
+    """A function that hands work on, wrapped; pickled as the function is, by its name."""
+
+    __bound_function_wrapper__ = BoundMeasured
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """Return its name."""
+        return self.__qualname__
+
+    def __reduce__(self) -> Any:
+        """Return the same for the oldest protocols."""
+        return self.__qualname__
 
 
 following = Following()
@@ -135,10 +150,7 @@ class _TaskFactory:
         context: Context | None = options.get("context")
         span = current.get() if context is None else context.get(current)
         if self.follows and _can_be_charged(span) and hasattr(work, "send"):
-            name, qualified = getattr(work, "__name__", ""), getattr(work, "__qualname__", "")
-            work = run_carried(Carried(span), work)
-            if name:  # as tracebacks and debuggers show it
-                work.__name__, work.__qualname__ = name, qualified
+            work = CarriedCoroutine(Carried(span), work)
         if self.before is not None:
             return self.before(loop, work, **options)
         return _task(work, loop=loop, **options)
@@ -156,15 +168,26 @@ def _submit(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], k
         return wrapped(*args, **kwargs)
     function, *rest = args
     errand = _Errand(span, function) if _can_be_charged(span) else function
-    return wrapped(copy_context().run, errand, *rest, **kwargs)
+    return wrapped(_in_context, copy_context(), errand, *rest, **kwargs)
+
+
+def _in_context(context: Context, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+    """Call a function in the submitter's context, and leave it what only its own thread has."""
+    for variable, value in copy_context().items():
+        if variable not in context:
+            context.run(variable.set, value)
+    return context.run(function, *args, **kwargs)
 
 
 def _run_sync(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     span = current.get()
-    if not args or not _can_be_charged(span):
+    if not _can_be_charged(span):
         return wrapped(*args, **kwargs)
-    function, *rest = args
-    return wrapped(_Errand(span, function), *rest, **kwargs)
+    if args:
+        return wrapped(_Errand(span, args[0]), *args[1:], **kwargs)
+    if "func" in kwargs:
+        return wrapped(**{**kwargs, "func": _Errand(span, kwargs["func"])})
+    return wrapped(**kwargs)
 
 
 def _can_be_charged(span: SpanAccount | None) -> TypeGuard[SpanAccount]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar
 
 from prometheus_client import REGISTRY, CollectorRegistry
 
 from greeninfer import threads
 from greeninfer._metrics_app import MetricsApp
-from greeninfer.asgi import EnergyMiddleware
+from greeninfer.asgi import EXCLUDED, EnergyMiddleware
 
 _log = logging.getLogger("greeninfer")
 
@@ -46,8 +47,10 @@ def instrument(
             f"instrument({app!r}) is not possible; allowed: a FastAPI or Starlette application; remedy: for others, "
             "wrap it: app = greeninfer.EnergyMiddleware(app), and mount greeninfer.MetricsApp() at /metrics"
         )
-    if metrics_path is not None and not metrics_path.startswith("/"):
+    if metrics_path is not None and not (isinstance(metrics_path, str) and metrics_path.startswith("/")):
         raise ValueError(f"metrics_path={metrics_path!r} is not possible; allowed: a path that begins with /, or None")
+    if not hasattr(registry, "collect"):
+        raise TypeError(f"registry={registry!r} is not possible; allowed: a prometheus_client.CollectorRegistry")
     if any(each.cls is EnergyMiddleware for each in app.user_middleware):
         _log.warning("greeninfer.instrumented_twice app=%r", app)
         return app
@@ -56,6 +59,8 @@ def instrument(
             "instrument(app) is not possible any more: it serves already; remedy: call it where app is made"
         )
     EnergyMiddleware(_nothing, **options)  # so that what is wrong is said here, and not at the first request
+    if metrics_path is not None:
+        options["exclude"] = (*options.get("exclude", EXCLUDED), metrics_path)
     app.add_middleware(EnergyMiddleware, **options)
     if metrics_path is not None:
         _mount(app, metrics_path, MetricsApp(registry))
@@ -69,8 +74,18 @@ async def _nothing(*_args: Any) -> None:
 
 
 def _mount(app: Any, path: str, page: MetricsApp) -> None:
-    if any(getattr(route, "path", None) == path for route in app.routes):
+    """Serve the page, before any route that takes every path, but not in place of one that has this path."""
+    from starlette.routing import Route
+
+    if path in _paths(app.routes):
         _log.warning("greeninfer.metrics_there_already path=%s: the route that was there stays", path)
         return
-    options = {"include_in_schema": False} if hasattr(app, "openapi") else {}
-    app.add_route(path, page, methods=["GET", "HEAD"], **options)
+    app.router.routes.insert(0, Route(path, page, methods=["GET"], include_in_schema=False))
+
+
+def _paths(routes: Iterable[Any]) -> Iterator[str]:
+    """Yield the paths of routes, also of those that FastAPI keeps in an included router until they are asked for."""
+    for route in routes:
+        included = getattr(route, "effective_route_contexts", None)
+        for each in included() if included is not None else (route,):
+            yield getattr(each, "path", "")

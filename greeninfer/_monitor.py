@@ -155,7 +155,11 @@ class Monitor:
             if thread.is_alive():  # a meter or an exporter hangs; the program must end all the same
                 _log.warning("greeninfer.stop_timeout seconds=%s", _JOIN_SECONDS)
                 return
+        if self._books is not None:
+            self._books.ending = True
         self.flush()
+        if self._books is not None:
+            self._books.close()
         if self._given_exporters is None:
             self._outlet.close()
         if self._given_meters is None:

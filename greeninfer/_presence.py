@@ -35,7 +35,7 @@ _TELL_COST_SECONDS = 0.002  # more between two rounds for each that is told: a m
 _SILENT_SECONDS = 3.0  # a process at rest tells once a second
 _MOST_AT_ONCE = 1000.0  # spans of one process on one GPU; more is not believed
 
-_NAME = re.compile(rb"@(greeninfer/(\d+)/(\d+)/(\d+)/(\d+)/([0-9a-f+]+))$", re.MULTILINE)
+_NAME = re.compile(rb" @(greeninfer/(\d+)/(\d+)/(\d+)/(\d+)/([0-9a-f+]+))$", re.MULTILINE)
 _MESSAGE = struct.Struct("<dd")
 
 

@@ -43,6 +43,8 @@ class Span:
     served = False  # a request that came through a server
     method = ""
     status: int | None = None
+    answered = False  # an answer was begun, so that the application has chosen its route
+    owed: dict[tuple[str, Quality], int] | None = None  # nanojoules that wait for the route to be booked
     scope: Mapping[str, object] | None = None  # of such a request while its route is not known
     root_path = ""  # of its app, when it came
     ran_seconds = 0.0  # CPU seconds of its own steps so far, child spans included
@@ -56,6 +58,7 @@ class Span:
     outcome: Outcome = "ok"
     token_counts: dict[str, int] | None = None
     # What follows is written by the sampler thread alone.
+    counted_as = ""  # the name under which it is counted as in flight
     credits: Credit | None = None
     cpu_seconds = 0.0
     children = 0
@@ -126,29 +129,18 @@ class Span:
             await asyncio.sleep(0.005)
         return self._energy()
 
-    def provisional(self, more_seconds: float = 0.0) -> Energy | None:
-        """Return an early figure of a request that came through a server, or None while its route has none.
-
-        It is CPU seconds so far, and ``more_seconds`` of the step that goes on now, times joules per CPU second of the
-        route's settled requests of late, child spans included in both; how far off that is, is not known.
-        """
-        rate = self.settler.rate(self.key) if self.is_routed() else None
-        if rate is None:
-            return None
-        joules = (self.ran_seconds + more_seconds) * rate.watts
-        return Energy(joules, joules, {}, None, None, None, rate.gain, rate.quality, self.seconds, True, False)
-
     def is_routed(self) -> bool:
         """Look for the route of a request that came through a server; return whether it is known for good."""
         scope = self.scope
         if scope is None:
             return True
+        ended = self.answered or self.closed is not None
         try:
-            name = route_name(scope, self.root_path, ended=self.closed is not None)
+            name = route_name(scope, self.root_path, ended=ended)
         except TypeError as error:
             self.settler.note(Failure("asgi", "route_name"), str(error))
             name = UNMATCHED
-        if name is None and self.closed is None:
+        if name is None and not ended:
             return False
         self.key, self.scope = (name or UNMATCHED, self.key[1]), None
         return True
@@ -252,7 +244,7 @@ class Span:
     @property
     def refusal(self) -> str:
         """Return why it takes no joules now, or ""."""
-        return "late" if self.settled_at is not None else "unrouted" if self.scope is not None else ""
+        return "late" if self.settled_at is not None else ""
 
     @property
     def covers(self) -> Sequence[Account]:
@@ -265,17 +257,26 @@ class Span:
     ended = begun
 
     def credit(self, source: Source, share: Share, totals: dict[Key, int]) -> int:
-        """Take a share (sampler thread only); return the nanojoules that come too late or too early."""
+        """Take a share (sampler thread only); return the nanojoules that come too late.
+
+        While its route is not known, what goes to no total is owed, and booked as soon as it is.
+        """
         if self.settled_at is not None:
-            return share[0]
-        if self.scope is not None and not self.is_routed():
-            self.lack()
             return share[0]
         if self.credits is None:
             self.credits = Credit()
         self.credits.add(source, share)
-        totals[self.key] = totals.get(self.key, 0) + share[0]
+        if self.scope is None or self.is_routed():
+            totals[self.key] = totals.get(self.key, 0) + share[0]
+        else:
+            owed, part = self.owed or {}, (source.domain, source.quality)
+            self.owed = {**owed, part: owed.get(part, 0) + share[0]}
         return 0
+
+    def take_owed(self) -> Sequence[tuple[tuple[str, Quality], int]]:
+        """Return what is owed by (domain, quality), in nanojoules, and owe it no more (sampler thread only)."""
+        owed, self.owed = self.owed, None
+        return tuple(owed.items()) if owed else ()
 
     def lack(self) -> None:
         """Note that joules are missing from a tick in which this ran (sampler thread only)."""

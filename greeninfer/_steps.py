@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 import types
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
 from typing import Any
 
 from greeninfer._running import Carried, Stepper
@@ -24,22 +24,60 @@ def _awaited(stepper: Stepper) -> Generator[Any, Any, Any]:
     return (yield from run_generator(stepper))  # what the loop sends to a coroutine, it takes as a generator does
 
 
-async def run_carried(carried: Carried, work: Any) -> Any:
-    """Await a coroutine that works for a span which it did not open."""
-    return await _carried_steps(carried, work)
+class CarriedCoroutine:
+    """A coroutine that works for a span which it did not open; in everything else it is the coroutine itself.
+
+    Args:
+        carried: charges the span for each step.
+        work: the coroutine.
+    """
+
+    __slots__ = ("_carried", "_work")
+
+    def __init__(self, carried: Carried, work: Any) -> None:
+        self._carried = carried
+        self._work = work
+
+    def send(self, value: Any) -> Any:
+        """Do a step."""
+        self._carried.resume()
+        try:
+            return self._work.send(value)
+        finally:
+            self._carried.pause()
+
+    def throw(self, *error: Any) -> Any:
+        """Do a step that begins with an exception."""
+        self._carried.resume()
+        try:
+            return self._work.throw(*error)
+        finally:
+            self._carried.pause()
+
+    def close(self) -> None:
+        """Close the coroutine."""
+        self._work.close()
+
+    def __await__(self) -> Any:
+        """Return what steps it."""
+        return _carried_steps(self)
+
+    def __getattr__(self, name: str) -> Any:
+        """Return an attribute of the coroutine, as debuggers and tracebacks look at them."""
+        return getattr(self._work, name)
 
 
-@types.coroutine
-def _carried_steps(carried: Carried, work: Any) -> Generator[Any, Any, Any]:
-    step, argument = work.send, None
+Coroutine.register(CarriedCoroutine)  # so that event loops take it for what it is
+
+
+def _carried_steps(work: CarriedCoroutine) -> Generator[Any, Any, Any]:
+    step: Callable[..., Any] = work.send
+    argument: Any = None
     while True:
-        carried.resume()
         try:
             waited_for = step(argument)
         except StopIteration as stop:
             return stop.value
-        finally:
-            carried.pause()
         try:
             step, argument = work.send, (yield waited_for)
         except GeneratorExit:

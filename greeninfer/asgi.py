@@ -14,7 +14,7 @@ from types import CoroutineType
 from typing import Any, Final
 
 from greeninfer import _tracing
-from greeninfer._energy import Outcome
+from greeninfer._energy import Energy, Outcome
 from greeninfer._following import following
 from greeninfer._installed import check_environment, installed
 from greeninfer._monitor import in_use
@@ -41,6 +41,28 @@ HEADER: Final = b"x-energy-joules"
 _MARK = "greeninfer"  # in the scope of a request that is being measured: a second middleware lets it pass
 _SLOW_SECONDS = 0.1  # who waits longer may be gone by the time the answer is there
 _GONE = ("ClientDisconnect", "ClientDisconnected")  # what Starlette and uvicorn raise for a client that left
+
+
+def _check(app: object, name: object, model: object, header: object, follow: object) -> None:
+    if not callable(app):
+        raise TypeError(f"app={app!r} is not possible; allowed: an ASGI application")
+    if name is not None and (not isinstance(name, str) or not name):
+        raise ValueError(f"name={name!r} is not possible; allowed: a string that is not empty, or None")
+    if not isinstance(model, str):
+        raise TypeError(f"model={model!r} is not possible; allowed: a string")
+    for option, value in (("header", header), ("follow", follow)):
+        if not isinstance(value, bool):
+            raise TypeError(f"{option}={value!r} is not possible; allowed: True, False")
+
+
+def _paths(exclude: object) -> tuple[str, ...]:
+    if isinstance(exclude, str) or not isinstance(exclude, Iterable):
+        exclude = (exclude,)
+    paths = tuple(exclude)
+    wrong = [path for path in paths if not (isinstance(path, str) and path.startswith("/"))]
+    if wrong:
+        raise ValueError(f"exclude={wrong!r} is not possible; allowed: paths that begin with /")
+    return paths
 
 
 class EnergyMiddleware:
@@ -70,14 +92,8 @@ class EnergyMiddleware:
         header: bool = False,
         follow: bool = True,
     ) -> None:
-        if name is not None and (not isinstance(name, str) or not name):
-            raise ValueError(f"name={name!r} is not possible; allowed: a string that is not empty, or None")
-        if not isinstance(model, str):
-            raise TypeError(f"model={model!r} is not possible; allowed: a string")
-        paths = (exclude,) if isinstance(exclude, str) else tuple(exclude)
-        wrong = [path for path in paths if not (isinstance(path, str) and path.startswith("/"))]
-        if wrong:
-            raise ValueError(f"exclude={wrong!r} is not possible; allowed: paths that begin with /")
+        _check(app, name, model, header, follow)
+        paths = _paths(exclude)
         check_environment()
         self.app = app
         self._named = name is not None
@@ -135,11 +151,8 @@ class _Exchange:
 
     # Defaults stand on the class: this is made for each request.
     stepper: Stepper | None = None
-    _status: int | None = None
     _complete = False
     _gone = False
-    _waiting = 0  # calls of receive that have not returned
-    _unread: Message | None = None
 
     def __init__(self, span: Span, scope: Scope, receive: Receive, send: Send, header: bool, annotates: bool) -> None:
         self._span = span
@@ -154,14 +167,7 @@ class _Exchange:
 
     async def receive(self) -> Message:
         """Pass on the next message from the server, and note a client that left."""
-        if self._unread is not None:
-            message, self._unread = self._unread, None
-            return message
-        self._waiting += 1
-        try:
-            message = await self._receive()
-        finally:
-            self._waiting -= 1
+        message = await self._receive()
         kind = message["type"]
         if kind == "http.disconnect":
             self._gone = self._gone or not self._complete
@@ -172,21 +178,25 @@ class _Exchange:
     def send(self, message: Message) -> Awaitable[None]:
         """Pass a message on to the server, and note what it tells."""
         kind = message["type"]
-        if kind == "http.response.body":
+        if kind == "http.response.body" or kind == "http.response.zerocopysend":
             span, more = self._span, message.get("more_body", False)
             seconds = perf_counter() - span.opened
-            if span.first_byte_seconds is None and (not more or message.get("body")):
+            if span.first_byte_seconds is None and (not more or message.get("body") or "file" in message):
                 span.first_byte_seconds = seconds
             if not more:
                 self._end(seconds)
         elif kind == "http.response.start" or kind == "websocket.http.response.start":
-            self._status = self._span.status = message.get("status")
+            status = message.get("status")
+            self._span.answered = True
+            self._span.status = int(status) if isinstance(status, int) else None
             if self._traced is None:
                 self._trace_late()
             if self._header:
                 message = self._with_header(message)
         elif kind == "websocket.send":
             self._count("sent")
+        elif kind == "websocket.accept":
+            self._span.answered = True
         elif kind == "http.response.pathsend":
             self._span.first_byte_seconds = seconds = perf_counter() - self._span.opened
             self._end(seconds)
@@ -195,7 +205,7 @@ class _Exchange:
     def judge(self, error: BaseException) -> Outcome:
         """Tell how the request ended, from what ended the application and from what it sent."""
         outcome = outcome_of(error)
-        if outcome == "ok" and self._complete and not self._gone and (self._status or 500) < 500:
+        if outcome == "ok" and self._complete and not self._gone and (self._span.status or 200) < 500:
             return "ok"
         name = type(error).__name__
         if self._scope["type"] == "websocket":
@@ -207,7 +217,7 @@ class _Exchange:
     def annotate(self) -> None:
         """Tell the user's own trace span what is known of the joules by now."""
         if self._annotates and self._traced is not None:
-            energy = self._span.provisional()
+            energy = _provisional(self._span)
             if energy is not None:
                 _tracing.annotate(self._traced, energy)
 
@@ -225,7 +235,7 @@ class _Exchange:
         counts[direction] = counts.get(direction, 0) + 1
 
     def _with_header(self, message: Message) -> Message:
-        energy = self._span.provisional(self.stepper.step_seconds if self.stepper is not None else 0.0)
+        energy = _provisional(self._span, self.stepper.step_seconds if self.stepper is not None else 0.0)
         if energy is None or not energy.joules:
             return message
         value = f"{energy.joules:.6g};quality={energy.quality};provisional"
@@ -234,20 +244,23 @@ class _Exchange:
     def _end(self, seconds: float) -> None:
         """Note the end of the answer, and whether anybody is there to read it, if that took long."""
         self._complete = True
-        if seconds < _SLOW_SECONDS or self._waiting or self._gone or _running_loop() is None:
-            return  # ... or if no other event loop's receive would be left halfway
-        asking = self._receive()
-        if type(asking) is not CoroutineType:
-            return
-        try:
-            asking.send(None)  # one step: a server that knows has its answer ready
-        except StopIteration as answer:
-            self._gone = answer.value["type"] == "http.disconnect"
-            self._unread = None if self._gone else answer.value
-        except Exception:  # noqa: BLE001 - the application did not ask, so it shall not be told
-            return
-        else:
-            asking.close()
+        if seconds > _SLOW_SECONDS:
+            # uvicorn knows, and tells it to nobody who does not wait for a message; asking it could lose one.
+            cycle = getattr(self._receive, "__self__", None)
+            self._gone = self._gone or getattr(cycle, "disconnected", False) is True
+
+
+def _provisional(span: Span, more_seconds: float = 0.0) -> Energy | None:
+    """Return an early figure of a request, or None while its route has none.
+
+    It is CPU seconds so far, and ``more_seconds`` of the step that goes on now, times joules per CPU second of the
+    route's settled requests of late, child spans included in both; how far off that is, is not known.
+    """
+    rate = span.settler.rate(span.key) if span.is_routed() else None
+    if rate is None:
+        return None
+    joules = (span.ran_seconds + more_seconds) * rate.watts
+    return Energy(joules, joules, {}, None, None, None, rate.gain, rate.quality, span.seconds, True, False)
 
 
 def _running_loop() -> Any:

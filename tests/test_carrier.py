@@ -142,6 +142,36 @@ def test_a_payload_of_any_size_is_a_carrier(live: Live) -> None:
         assert origin == Origin("classify", "", TRACE, SPAN)
 
 
+class Payload(dict[str, str]):
+    """A mapping that takes too long to look through."""
+
+    def keys(self) -> Any:
+        return Keys(self)
+
+    def items(self) -> Any:
+        return Keys(self)
+
+
+class Keys:
+    def __init__(self, payload: Payload) -> None:
+        self._payload = payload
+
+    def __len__(self) -> int:
+        return len(self._payload)
+
+    def __iter__(self) -> Iterator[str]:
+        raise AssertionError("looked through")
+
+
+def test_a_large_payload_is_not_looked_through(live: Live) -> None:
+    payload = Payload({f"field{each}": "x" for each in range(5000)})
+    with measure("classify"):
+        inject(payload)
+    with extract(payload) as origin:
+        assert origin.name == "classify"
+    assert failures(live) == {}
+
+
 class Thrower(dict[str, str]):
     """A mapping whose every method is broken."""
 
@@ -301,6 +331,18 @@ def test_what_goes_on_after_the_block_is_still_the_others_work(live: Live) -> No
 
     assert context.run(afterwards) == "there"
     assert afterwards() == ""
+
+
+def test_a_request_that_outlives_the_inner_block_leads_back_to_the_outer_one(live: Live) -> None:
+    with extract({"baggage": "greeninfer.name=outer"}):
+        with extract({"baggage": "greeninfer.name=inner"}):
+            late = measure("late")
+            span = late.__enter__()
+        late.__exit__(None, None, None)
+        with measure("work") as work:
+            pass
+    assert (span.origin, work.origin) == ("inner", "outer")
+    assert innermost.get() is None
 
 
 def chain() -> list[object]:

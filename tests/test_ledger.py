@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from simulated_world import DRAM, PACKAGE, ManualClock, Program
 
+from greeninfer._activity import Company
 from greeninfer._energy import Quality
 from greeninfer._ledger import Ledger, whole_nanojoules
 from greeninfer._parts import Batch
@@ -43,8 +44,10 @@ class Bench:
     def add(self, *pieces: Piece) -> None:
         self.ledger.add(list(pieces))
 
-    def settle(self, start: float, end: float, *joules: float, other: float = 0.0) -> None:
-        lines, row = self.ledger.settle(interval(start, end, *joules, domains=self.domains), other)
+    def settle(
+        self, start: float, end: float, *joules: float, other: float = 0.0, company: Company | None = None
+    ) -> None:
+        lines, row = self.ledger.settle(interval(start, end, *joules, domains=self.domains), other, company)
         self.lines.extend(lines)
         self.rows.append(row)
 
@@ -570,3 +573,153 @@ def test_where_it_ran_inside_the_tick_matters_once_another_ran_too() -> None:
     assert figures[0] == pytest.approx(0.0, abs=1e-9)
     # It may have run all the time beside the other, or never: static 55 W for 0.15 s, or for 0.3 s.
     assert 3 * 55.0 * 0.15 > figures[1] > 55.0 * 0.3 * 0.05
+
+
+# In company
+
+
+FLAT = Weights(40.0, 15.0, {("heavy", ""): 8.0, ("cheap", ""): 2.0}, shared_watts=5.0, other_watts=1.0, learned=True)
+
+
+def test_among_processes_it_goes_by_running_seconds_and_a_siblings_part_is_on_its_own_books() -> None:
+    # 1 s of 40 W idle + 15 W active + 10 J dynamic. Two run all the time: each has half of everything, whatever the
+    # weights say, for the other process has learned its own.
+    for name in ("heavy", "cheap"):
+        bench = Bench(FLAT)
+        span = bench.span(name)
+        bench.add((span, 0.0, 1.0, 1.0))
+        bench.settle(0.0, 1.0, 65.0, company=Company(siblings=(1.0,), part=0.5))
+        assert joules(span) == bench.line("attributed") == pytest.approx(32.5, rel=1e-9)
+        assert sum(line.nanojoules for line in bench.lines) == span.nanojoules
+        assert bench.rows[0].other == 1.0
+
+
+def test_inside_the_process_weights_count() -> None:
+    # Both spans run for the whole second, and so does a sibling: a third of 55 J static each; of 30 J dynamic 20 J
+    # are this process's, divided 8 : 2.
+    bench = Bench(FLAT)
+    heavy, cheap = bench.span("heavy"), bench.span("cheap")
+    bench.add((heavy, 0.0, 1.0, 1.0), (cheap, 0.0, 1.0, 1.0))
+    bench.settle(0.0, 1.0, 85.0, company=Company(siblings=(1.0,), part=0.5))
+    assert joules(heavy) == pytest.approx(55.0 / 3.0 + 16.0, rel=1e-9)
+    assert joules(cheap) == pytest.approx(55.0 / 3.0 + 4.0, rel=1e-9)
+
+
+def test_what_runs_outside_spans_stays_and_strangers_are_divided() -> None:
+    # Four players all the time: this process's other threads, two cores of strangers, a sibling. 40 J each of 160.
+    bench = Bench(Weights(idle_watts=40.0, active_watts=20.0, learned=True))
+    company = Company(own=1.0, siblings=(1.0,), part=0.25)
+    bench.settle(0.0, 1.0, 160.0, other=2.0, company=company)
+    assert bench.line("other") == pytest.approx(40.0 + 0.25 * 80.0, rel=1e-9)
+    assert (bench.line("attributed"), bench.line("idle")) == (0.0, 0.0)
+
+
+def test_idle_is_divided() -> None:
+    # Half a second of a sibling and nothing else: 40 W for 1 s + 25 W for half of it.
+    bench = Bench(Weights(idle_watts=40.0, active_watts=15.0, learned=True))
+    bench.settle(0.0, 1.0, 52.5, company=Company(siblings=(0.5,), part=0.5))
+    assert bench.line("idle") == pytest.approx(10.0, rel=1e-9)
+    bench.settle(1.0, 2.0, 40.0, company=Company(part=0.5))
+    assert bench.line("idle") == pytest.approx(30.0, rel=1e-9)
+
+
+def test_a_sibling_is_a_player_of_its_own_however_many_cores_it_keeps_busy() -> None:
+    # It keeps two and a half cores busy: 2 J of 3.5 for 2.5 s of the 3.5 s that ran, and no idle power to share.
+    bench = Bench(Weights(idle_watts=0.0, learned=True))
+    span = bench.span()
+    bench.add((span, 0.0, 1.0, 1.0))
+    bench.settle(0.0, 1.0, 3.5, company=Company(siblings=(2.5,), part=0.5))
+    assert joules(span) == pytest.approx(1.0, rel=1e-9)
+
+
+def test_faults_of_the_meter_are_divided_and_what_came_too_late_is_not() -> None:
+    bench = Bench(FLAT)
+    faulty = Interval(
+        "scripted", 0.0, 1.0, (Delta(PACKAGE, 900, "measured", "reset"), Delta(PACKAGE, 90, "estimated", "reset"))
+    )
+    lines, _ = bench.ledger.settle(faulty, 0.0, Company(part=1.0 / 3.0))
+    assert [(line.reason, line.quality, line.nanojoules) for line in lines] == [
+        ("reset", "shared", 300), ("reset", "estimated", 30)
+    ]  # fmt: skip
+    span = bench.span()
+    span.settled_at = 1.0
+    bench.add((span, 1.0, 2.0, 1.0))
+    bench.settle(1.0, 2.0, 60.0, company=Company(part=0.25))
+    assert span.nanojoules == 0
+    assert [(line.reason, line.nanojoules) for line in bench.lines if line.state == "unattributed"] == [
+        ("late", 60 * NANO)
+    ]
+
+
+def test_joules_of_a_sensor_are_shared_then_and_an_estimate_stays_one() -> None:
+    for quality, seen in (("measured", "shared"), ("estimated", "estimated")):
+        ledger = Ledger([PACKAGE.id], quality=quality)  # type: ignore[arg-type]
+        span = Bench().span()
+        waits = Bench().span()
+        ledger.add([(span, 0.0, 1.0, 1.0)])
+        delta = Delta(PACKAGE, 7 * NANO, quality)  # type: ignore[arg-type]
+        lines, _ = ledger.settle(Interval("scripted", 0.0, 1.0, (delta,)), 0.3, Company(0.1, (0.2,), 0.5))
+        ledger.credit_nothing(waits)
+        assert {line.state for line in lines} == {"attributed", "idle", "other"}
+        assert {line.quality for line in lines} == {seen}
+        assert span.energy().quality == waits.energy().quality == seen
+        ledger.add([(span, 1.0, 2.0, 1.0)])
+        lines, _ = ledger.settle(Interval("scripted", 1.0, 2.0, (delta,)))
+        assert {line.quality for line in lines} == {quality}
+        assert span.energy().quality == seen  # the worst of its parts
+
+
+def test_a_figure_in_company_is_less_sure() -> None:
+    doubts = []
+    for company in (None, Company(siblings=(1.0,), part=0.5)):
+        bench = Bench(FLAT)
+        span = bench.span("heavy")
+        bench.add((span, 0.0, 1.0, 1.0))
+        bench.settle(0.0, 1.0, 65.0, other=0.0 if company else 1.0, company=company)
+        doubts.append(span.energy().uncertainty_joules or 0.0)
+    assert doubts[1] > doubts[0] + 1.0
+
+
+@few
+@given(st.lists(st.integers(0, 10**10), min_size=1, max_size=60), st.integers(1, 70))
+def test_what_a_division_leaves_over_is_not_lost(deltas: list[int], processes: int) -> None:
+    bench = Bench(FLAT)
+    for at, nanojoules in enumerate(deltas):
+        delta = Delta(PACKAGE, nanojoules, "measured", "" if at % 3 else "reset")
+        lines, _ = bench.ledger.settle(Interval("scripted", at, at + 1.0, (delta,)), 0.0, Company(part=1.0 / processes))
+        bench.lines.extend(lines)
+        assert all(line.nanojoules >= 0 for line in lines)
+    for faulty, state in ((False, "idle"), (True, "unattributed")):
+        whole = sum(each for at, each in enumerate(deltas) if (at % 3 == 0) is faulty)
+        got = sum(line.nanojoules for line in bench.lines if line.state == state)
+        assert abs(got * processes - whole) <= processes * (1.0 + 1e-3)
+
+
+shares = st.floats(0.0, 1.0)
+process = st.tuples(st.lists(st.tuples(st.sampled_from(["heavy", "cheap"]), shares), max_size=4), st.floats(0.0, 2.0))
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.lists(process, min_size=1, max_size=5), st.floats(0.0, 3.0), st.floats(1.0, 300.0), st.integers(0, 5))
+def test_the_books_of_all_processes_add_up_to_the_meter_once(
+    processes: list[tuple[list[tuple[str, float]], float]], strangers: float, joules: float, seed: int
+) -> None:
+    """Each has learned weights of its own; of idle and activation power they know the same."""
+    total = attributed = 0
+    seconds = [sum(ran for _, ran in spans) + outside for spans, outside in processes]
+    for at, (spans, outside) in enumerate(processes):
+        known = Weights(20.0, 5.0, {("heavy", ""): 1.0 + at, ("cheap", ""): 9.0 / (1 + seed)}, other_watts=0.3 * seed)
+        bench = Bench(known)
+        bench.add(*((bench.span(name), 0.0, 1.0, ran) for name, ran in spans))
+        # To the other processes, a process is one player on each of its cores; here they are what really ran.
+        others = [
+            part for i, (theirs, out) in enumerate(processes) if i != at for part in [*(r for _, r in theirs), out]
+        ]
+        company = Company(outside, tuple(others), 1.0 / len(processes))
+        bench.settle(0.0, 1.0, joules, other=strangers, company=company)
+        total += sum(line.nanojoules for line in bench.lines)
+        attributed += sum(line.nanojoules for line in bench.lines if line.state == "attributed")
+    assert total == pytest.approx(joules * NANO, rel=1e-6, abs=10)
+    assert attributed <= joules * NANO * (1 + 1e-6) + 10
+    if sum(seconds) == strangers == 0.0:
+        assert attributed == 0

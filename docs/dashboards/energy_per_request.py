@@ -27,7 +27,6 @@ from queries import (
     ENERGY,
     FIRST_BYTE,
     GRAMS_PER_JOULE,
-    LIVE,
     REQUEST_JOULES,
     ROUTE,
     SERVICE,
@@ -49,6 +48,8 @@ OWN = (
     "Own joules: those of a part that is measured by itself (a model call inside a route) stand in that part's own "
     "row, not in the route's."
 )
+# A counter that appears with its first event shows no increase, and these events are rare.
+SINCE_START = "Since the processes started: a step is when it happened."
 NOT_YET = "A request is told when it is settled, so a long stream shows at its end."
 
 
@@ -217,14 +218,14 @@ def _trust() -> list[Panel]:
             "estimated: by a power model.", WATTS, {"{{quality}}": attributed("quality")}, width=8, stacked=True,
         ),
         lines(
-            "Unattributed watts by reason", "Joules that the meters counted and nobody could be told to have used.", WATTS,
-            {"{{reason}}": total(rate(ENERGY, 'state="unattributed",' + SERVICE), "reason")}, width=8,
+            "Unattributed joules since start, by reason", "Joules that the meters counted and nobody could be told to have used. "
+            f"{SINCE_START}", JOULES,
+            {"{{reason}}": total(f'{ENERGY}{{state="unattributed",{SERVICE}}}', "reason")}, width=8,
         ),
         lines(
-            "Failures by meter", "What went wrong with a meter, by reason; a failed read loses nothing, the next one covers it. "
-            "Also failures of the library itself.", COUNT,
-            {"{{meter}} {{reason}}": total(f"increase(greeninfer_meter_failures_total{{{SERVICE}}}[{LIVE}])", "meter", "reason")},
-            width=8,
+            "Failures since start, by meter", "What went wrong with a meter, by reason; a failed read loses nothing, the next one "
+            f"covers it. Also failures of the library itself. {SINCE_START}", COUNT,
+            {"{{meter}} {{reason}}": total(f"greeninfer_meter_failures_total{{{SERVICE}}}", "meter", "reason")}, width=8,
         ),
         lines("What measuring costs", "CPU seconds of the library for each answered request.", SECONDS, {"per request": cost}, width=8),
         lines("Watts by domain", "What each meter counts: processor package, memory, GPU ...", WATTS,

@@ -25,7 +25,6 @@ from queries import (
     ENERGY,
     GRAMS_PER_JOULE,
     JOULES_PER_KWH,
-    LIVE,
     SERVICE,
     answered,
     attributed,
@@ -116,12 +115,12 @@ def _machines() -> list[Panel]:
         return total(on_machine(rate(ENERGY, f'state=~"{state}",' + SERVICE)), "machine")
 
     every = total(on_machine(rate(ENERGY, SERVICE)), "machine")
-    failing = f"increase(greeninfer_meter_failures_total{{{SERVICE}}}[{LIVE}])"
+    failures = f"greeninfer_meter_failures_total{{{SERVICE}}}"
     return [
         lines("Watts by machine", "All four lines.", WATTS, {"{{machine}}": every}, width=8, height=9, stacked=True),
         rows(
             "By machine", "Watts now, by line. Closure: the lines as a share of what the meters count; 100 % means that they tell the "
-            "machine once, if all its processes are selected. Failures of meters, in the last moments.", ("machine",),
+            "machine once, if all its processes are selected. Failures: of meters, since the processes started.", ("machine",),
             {
                 "Watts": (WATTS, every),
                 "Attributed": (WATTS, of("attributed")),
@@ -129,7 +128,7 @@ def _machines() -> list[Panel]:
                 "Other": (WATTS, of("other")),
                 "Unattributed": (WATTS, of("unattributed")),
                 "Closure": (SHARE, over(every, meters("machine"))),
-                "Failures": (COUNT, total(on_machine(failing), "machine")),
+                "Failures": (COUNT, total(on_machine(failures), "machine")),
             },
             width=16,
         ),

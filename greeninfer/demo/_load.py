@@ -1,22 +1,26 @@
-"""The load: a few clients in a closed loop, each sends a text, waits for the answer and thinks for a moment."""
+"""The load as the demo sees it: a process of clients that is started, watched and stopped, and the answers it got."""
 
 from __future__ import annotations
 
-import itertools
-import random
+import json
+import subprocess
+import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
-from greeninfer.demo._classifiers import Classifier, Classify
+import greeninfer
+from greeninfer.demo._clients import LoadBroken, Order
+from greeninfer.demo._routes import Route
 
-# Mean pause of a client between two requests. With it some moments are idle, so that idle power shows in the books.
 THINK_SECONDS = 0.02
-_SEED = 0
+"""Mean pause of a client between two requests. With it some moments are idle, so that idle power shows in the books."""
 
-Route = tuple[str, str]
-Measure = Callable[[str, str, Classify], Classify]
+COMMAND = (sys.executable, "-m", "greeninfer.demo._clients")
+"""What the clients are."""
+
+_STOP_SECONDS = 10.0  # longer than any answer takes
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,51 +39,75 @@ class Score:
 class Load:
     """Clients that send test texts to all classifiers, each equally often, until they are stopped.
 
-    Only the call of the classifier is measured; choosing, waiting and scoring are not.
-
     Args:
-        classifiers: what to call.
-        measure: wraps a call of (name, model) so that it is measured.
-        workers: how many clients, each on a thread of its own.
+        url: where the service is.
+        routes: the classifiers.
+        workers: how many clients.
         think_seconds: mean pause of a client between two requests.
+        command: what the clients are.
     """
 
     def __init__(
-        self, classifiers: Sequence[Classifier], measure: Measure, workers: int, think_seconds: float = THINK_SECONDS
+        self,
+        url: str,
+        routes: Sequence[Route],
+        workers: int,
+        think_seconds: float = THINK_SECONDS,
+        command: Sequence[str] = COMMAND,
     ) -> None:
-        self._calls: dict[Route, Classify] = {}
-        self._tests: dict[Route, tuple[tuple[str, str], ...]] = {}
-        for each in classifiers:
-            route = each.task.name, each.model
-            self._calls[route] = measure(*route, each.classify)
-            self._tests[route] = tuple(zip(each.task.test.texts, each.task.test.labels, strict=True))
-        self._answers: dict[Route, dict[int, bool]] = {route: {} for route in self._calls}
-        self._deck = self._deal()
-        self._workers = workers
-        self._think_seconds = think_seconds
+        self._order = Order(url, tuple(routes), workers, think_seconds)
+        self._command = command
+        self._answers: dict[Route, dict[int, bool]] = {route: {} for route in routes}
         self._lock = threading.Lock()
-        self._stop = threading.Event()
-        self._clients: list[Future[None]] = []
+        self._ended = threading.Event()
+        self._error = ""
+        self._process: subprocess.Popen[str] | None = None
+        self._reader: threading.Thread | None = None
 
     def start(self) -> None:
         """Start the clients."""
-        pool = ThreadPoolExecutor(self._workers, thread_name_prefix="client")
-        self._clients = [pool.submit(self._client, number) for number in range(self._workers)]
-        pool.shutdown(wait=False)
+        # In the folder of the package, so that it is found wherever the demo was started, and nothing else is. In a
+        # session of its own, so that Ctrl-C reaches only the demo, which then lets the last answers come.
+        self._process = subprocess.Popen(
+            self._command,
+            cwd=Path(greeninfer.__file__).parents[1],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        self._reader = threading.Thread(target=self._read, args=(self._process,), name="greeninfer-demo-load")
+        self._reader.start()
+        assert self._process.stdin is not None
+        try:
+            print(self._order.to_json(), file=self._process.stdin, flush=True)
+        except OSError as error:  # it is gone already; its exit code says more
+            self._error = repr(error)
 
     def wait(self, seconds: float) -> bool:
-        """Wait that long; return False at once when a client broke."""
-        return not wait(self._clients, timeout=max(0.0, seconds), return_when=FIRST_EXCEPTION).done
+        """Wait that long; return False at once when the clients broke."""
+        return not self._ended.wait(max(0.0, seconds))
 
     def stop(self) -> None:
-        """Stop the clients after their last answers.
+        """Stop the clients after their last answers; what does not stop is ended. A second call does nothing.
 
         Raises:
-            Exception: what broke a client, if anything did.
+            LoadBroken: if they broke before.
         """
-        self._stop.set()
-        for client in self._clients:
-            client.result()
+        process, self._process = self._process, None
+        if process is None or self._reader is None:
+            return
+        try:
+            _close(process)
+            process.wait(_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._error = self._error or f"the clients did not stop within {_STOP_SECONDS:g} s"
+        finally:
+            process.kill()  # does nothing to a process that has ended
+            process.wait()
+            self._reader.join()
+        if self._error or process.returncode:
+            raise LoadBroken(self._error or f"the clients ended with exit code {process.returncode}")
 
     def scores(self) -> Mapping[Route, Score]:
         """Return how the classifiers did so far."""
@@ -89,37 +117,24 @@ class Load:
             route: Score(frozenset(a), frozenset(i for i, right in a.items() if right)) for route, a in answers.items()
         }
 
-    def _deal(self) -> Iterator[tuple[Route, int]]:
-        """Deal routes in shuffled rounds, so that all are called equally often.
+    def _read(self, process: subprocess.Popen[str]) -> None:
+        assert process.stdout is not None
+        with process.stdout:
+            for line in process.stdout:
+                told = json.loads(line)
+                if isinstance(told, dict):
+                    self._error = told["error"]
+                    continue
+                number, index, right = told
+                with self._lock:
+                    self._answers[self._order.routes[number]][index] = right
+        self._ended.set()
 
-        All classifiers of a task get its texts in the same order: at any moment they have answered the same ones, and
-        their accuracies can be compared.
-        """
-        chance = random.Random(_SEED)
-        orders: dict[str, list[int]] = {}
-        for (name, _), test in self._tests.items():
-            orders.setdefault(name, chance.sample(range(len(test)), len(test)))
-        texts = {route: itertools.cycle(orders[route[0]]) for route in self._calls}
-        routes = list(self._calls)
-        while True:
-            chance.shuffle(routes)
-            for route in routes:
-                yield route, next(texts[route])
 
-    def _client(self, number: int) -> None:
-        from threadpoolctl import threadpool_limits
-
-        pause = random.Random(_SEED + 1 + number)
-        # Each thread for itself: OpenMP keeps its limit by thread. Without it a part of the work would run on native
-        # threads, whose CPU time the request's own thread does not show.
-        with threadpool_limits(limits=1):
-            while not self._stop.wait(pause.expovariate(1.0 / self._think_seconds)):
-                self._request()
-
-    def _request(self) -> None:
-        with self._lock:
-            route, index = next(self._deck)
-        text, label = self._tests[route][index]
-        answer = self._calls[route](text)
-        with self._lock:
-            self._answers[route][index] = answer == label
+def _close(process: subprocess.Popen[str]) -> None:
+    """Tell the clients that it is enough."""
+    assert process.stdin is not None
+    try:
+        process.stdin.close()
+    except OSError:  # they are gone, and what was buffered for them is lost
+        process.stdin = None

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from greeninfer._records import MeterInfo
 from greeninfer.demo._books import Totals
-from greeninfer.demo._rows import Group, Row
+from greeninfer.demo._rows import Group, Row, ServingRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +16,7 @@ class Report:
 
     Args:
         groups: by task.
+        serving: what the service itself took, by route.
         totals: the books.
         sentences: what a stranger should take away.
         seconds: of load so far.
@@ -26,6 +27,7 @@ class Report:
     """
 
     groups: tuple[Group, ...]
+    serving: tuple[ServingRow, ...]
     totals: Totals
     sentences: tuple[str, ...]
     seconds: float
@@ -43,20 +45,25 @@ def as_json(report: Report) -> dict[str, object]:
     ======================  =======================================================================================
     schema                  "greeninfer-demo/1"
     seconds, workers        how long the load lasted, and how many clients it had
-    requests                settled in all
+    http_requests           settled in all
+    requests                texts that classifiers were asked about; a streaming HTTP request has several
     routes                  for each classifier and task: name, model, requests, metered_requests (their joules are
                             known), texts_seen, accuracy, accuracy_half_width_95, joules_per_request (mean),
                             joules_per_request_half_width_95 (without the meter's gain), joules_per_1000_requests,
                             times_cheapest (of the task), latency_p50_seconds, latency_p95_seconds,
                             cpu_seconds_per_request, quality
+    serving                 for each route of the service what its requests took beside the classifiers: name,
+                            requests, metered_requests, joules_per_request, joules_per_request_half_width_95,
+                            joules_per_1000_requests, cpu_seconds_per_request, quality; latency_p50_seconds and
+                            latency_p95_seconds are of the whole request
     books                   integers: attributed_nanojoules, idle_nanojoules, other_nanojoules,
                             unattributed_nanojoules, unattributed_nanojoules_by_reason, sum_nanojoules (of the four),
                             metered_nanojoules (counted by the meters); closed: whether these agree in every domain
     meters                  name, quality, gain_low, gain_high (the truth lies between these times the joules),
                             period_seconds, domains, source
     meter_failures          meter, reason, count
-    requests_cpu_seconds    CPU time of the measured calls
-    process_cpu_seconds     CPU time of the whole process under load
+    requests_cpu_seconds    CPU time of the requests, classifiers included
+    process_cpu_seconds     CPU time of the whole process under load; the clients are another process
     overhead_cpu_seconds    CPU time of the measuring
     left_out                models that this machine cannot run, with the reason
     meters_refused          meters that this machine does not have, with the reason
@@ -69,8 +76,10 @@ def as_json(report: Report) -> dict[str, object]:
         "schema": "greeninfer-demo/1",
         "seconds": round(report.seconds, 3),
         "workers": report.workers,
+        "http_requests": sum(row.requests for row in report.serving),
         "requests": sum(row.requests for row in routes),
         "routes": [_row_json(row) for row in routes],
+        "serving": [_serving_json(row) for row in report.serving],
         "books": {
             **{f"{state}_nanojoules": nanojoules for state, nanojoules in totals.states.items()},
             "unattributed_nanojoules_by_reason": dict(totals.reasons),
@@ -116,6 +125,21 @@ def _row_json(row: Row) -> dict[str, object]:
         "joules_per_request_half_width_95": row.half_width_joules,
         "joules_per_1000_requests": None if row.joules is None else 1000 * row.joules,
         "times_cheapest": row.times,
+        "latency_p50_seconds": row.p50_seconds,
+        "latency_p95_seconds": row.p95_seconds,
+        "cpu_seconds_per_request": row.cpu_seconds,
+        "quality": row.quality,
+    }
+
+
+def _serving_json(row: ServingRow) -> dict[str, object]:
+    return {
+        "name": row.name,
+        "requests": row.requests,
+        "metered_requests": row.metered,
+        "joules_per_request": row.joules,
+        "joules_per_request_half_width_95": row.half_width_joules,
+        "joules_per_1000_requests": None if row.joules is None else 1000 * row.joules,
         "latency_p50_seconds": row.p50_seconds,
         "latency_p95_seconds": row.p95_seconds,
         "cpu_seconds_per_request": row.cpu_seconds,

@@ -1,4 +1,4 @@
-"""The rows of the demo's table, as plain data: the books of a route beside the right answers of its classifier."""
+"""The rows of the demo's tables, as plain data: the books of a classifier beside its right answers, and of a route."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from greeninfer._energy import Quality
 from greeninfer.demo._books import RouteTotals, Totals
-from greeninfer.demo._load import Route, Score
+from greeninfer.demo._load import Score
+from greeninfer.demo._routes import TITLES, Route
 from greeninfer.demo._texts import Task
 
 NORMAL_95 = 1.96
@@ -21,7 +22,7 @@ class Row:
 
     Args:
         name, model: its labels.
-        requests: settled so far.
+        requests: texts that it was asked about, settled so far; a streaming request has several.
         metered: those of them whose joules are known.
         seen: distinct test texts answered.
         accuracy: share of them with the right label.
@@ -47,6 +48,34 @@ class Row:
     p50_seconds: float | None
     p95_seconds: float | None
     cpu_seconds: float | None
+    quality: Quality | None
+
+
+@dataclass(frozen=True, slots=True)
+class ServingRow:
+    """What the requests of one route of the service took beside the classifiers: HTTP, JSON, validation, thread pool.
+
+    Args:
+        name: the route.
+        title: what a person should know of it.
+        requests: settled so far.
+        metered: those of them whose joules are known.
+        joules: mean of a request, without the classifiers that it called.
+        half_width_joules: of its 95 % interval, without the gain of the meter.
+        p50_seconds, p95_seconds: latency of the whole request, classifiers included.
+        cpu_seconds: mean of a request, without the classifiers.
+        quality: of the joules.
+    """
+
+    name: str
+    title: str
+    requests: int
+    metered: int
+    joules: float | None
+    half_width_joules: float | None
+    p50_seconds: float
+    p95_seconds: float
+    cpu_seconds: float
     quality: Quality | None
 
 
@@ -96,6 +125,33 @@ def _row(route: Route, totals: RouteTotals | None, score: Score, least: float | 
         cpu_seconds=totals.cpu_seconds / totals.requests if totals else None,
         quality=totals.quality if totals else None,
     )
+
+
+def serving_rows(routes: Sequence[Route], totals: Totals) -> tuple[ServingRow, ...]:
+    """Return what the service itself took, by route; ``routes`` are the classifiers, which are not in it."""
+    return tuple(
+        ServingRow(
+            each.name,
+            TITLES.get(each.name, ""),
+            each.requests,
+            each.metered,
+            each.joules,
+            each.half_width_joules,
+            each.p50_seconds,
+            each.p95_seconds,
+            each.cpu_seconds / each.requests,
+            each.quality,
+        )
+        for key, each in sorted(totals.routes.items())
+        if key not in routes
+    )
+
+
+def mean_joules(rows: Sequence[Row | ServingRow]) -> float | None:
+    """Return the mean joules of the requests of these rows together, or None where none is known."""
+    known = [(row.joules, row.metered) for row in rows if row.joules is not None]
+    metered = sum(count for _, count in known)
+    return sum(joules * count for joules, count in known) / metered if metered else None
 
 
 def wilson_half_width(right: int, seen: int) -> float:

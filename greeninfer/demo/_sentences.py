@@ -8,13 +8,16 @@ from dataclasses import dataclass
 
 from greeninfer._records import MeterInfo
 from greeninfer.demo._books import Totals
-from greeninfer.demo._load import Route, Score
-from greeninfer.demo._rows import NORMAL_95, Group
+from greeninfer.demo._load import Score
+from greeninfer.demo._routes import Route
+from greeninfer.demo._rows import NORMAL_95, Group, ServingRow, mean_joules
 
 
-def sentences(groups: Sequence[Group], scores: Mapping[Route, Score], totals: Totals) -> tuple[str, ...]:
-    """Return what a stranger should take away: a comparison for each task, then what the joules are and are not."""
-    compared = (_compare(group, scores) for group in groups)
+def sentences(
+    groups: Sequence[Group], serving: Sequence[ServingRow], scores: Mapping[Route, Score], totals: Totals
+) -> tuple[str, ...]:
+    """Return what a stranger should take away: comparisons, then what the joules are and are not."""
+    compared = (*(_compare(group, scores) for group in groups), _compare_serving(groups, serving))
     return (*filter(None, compared), *_meaning(totals.meters))
 
 
@@ -71,13 +74,29 @@ def _compare(group: Group, scores: Mapping[Route, Score]) -> str:
     )
 
 
+def _compare_serving(groups: Sequence[Group], serving: Sequence[ServingRow]) -> str:
+    """Say what serving itself costs against the cheapest and the dearest model."""
+    own = mean_joules(serving)
+    models = list(dict.fromkeys(row.model for group in groups for row in group.rows))
+    means = {model: mean_joules([row for group in groups for row in group.rows if row.model == model]) for model in models}
+    known = {model: joules for model, joules in means.items() if joules}
+    if not own or len(known) < 2:
+        return ""
+    cheap, dear = min(known, key=lambda model: known[model]), max(known, key=lambda model: known[model])
+    return (
+        f"Serving itself, without any model, costs {number(own)} J per HTTP request: as much as "
+        f"{number(own / known[cheap])} answers of {cheap}, or {number(own / known[dear])} of {dear}."
+    )
+
+
 def _meaning(meters: Sequence[MeterInfo]) -> tuple[str, ...]:
     if not meters:
         return ("No meter: nothing is known about the joules.",)
     return (
         *(_source(meter) for meter in meters),
         "A request's joules are its own work and its part of the power that the machine draws anyway, while it ran. "
-        "Not in them: training, the pauses between requests (idle), the network. ± holds about 95 %; it covers the "
+        "Not in them: training, the pauses between requests (idle), the clients, which are a process of their own "
+        "(other), the network. ± holds about 95 %; it covers the "
         "spread of requests and the dividing, not the meter.",
     )
 

@@ -54,23 +54,23 @@ class Collection:
         points = metric.data.data_points if metric is not None else ()
         return {frozenset((each.attributes or {}).items()): each for each in points}
 
-    def values(self, name: str, *keys: str) -> dict[Any, Any]:
+    def values(self, metric: str, /, *keys: str) -> dict[Any, Any]:
         """Return the values of a counter or gauge by those of its attributes that matter."""
         found: dict[Any, Any] = {}
-        for attributes, point in self.points(name).items():
+        for attributes, point in self.points(metric).items():
             given = dict(attributes)
-            key = tuple(given.get(each, "") for each in keys)
-            found[key if len(key) != 1 else key[0]] = found.get(key if len(key) != 1 else key[0], 0) + point.value
+            key = given.get(keys[0], "") if len(keys) == 1 else tuple(given.get(each, "") for each in keys)
+            found[key] = found.get(key, 0) + point.value
         return found
 
-    def total(self, name: str, **labels: str) -> float:
+    def total(self, metric: str, /, **labels: str) -> float:
         """Return the sum over all points with these attributes: of values, or of what a histogram observed."""
-        points = [point for attributes, point in self.points(name).items() if labels.items() <= attributes]
+        points = [point for attributes, point in self.points(metric).items() if labels.items() <= attributes]
         return sum(point.sum if hasattr(point, "bucket_counts") else point.value for point in points)
 
-    def count(self, name: str, **labels: str) -> int:
+    def count(self, metric: str, /, **labels: str) -> int:
         """Return how often a histogram was recorded."""
-        return sum(point.count for attributes, point in self.points(name).items() if labels.items() <= attributes)
+        return sum(point.count for attributes, point in self.points(metric).items() if labels.items() <= attributes)
 
 
 def _metrics(data: MetricsData | None) -> Iterator[Metric]:

@@ -11,7 +11,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from greeninfer._records import Failure
-from greeninfer.exporters import EXPORTERS, Exporter, JsonlExporter, LogExporter, OtelExporter, PrometheusExporter
+from greeninfer.exporters import EXPORTERS, Exporter, JsonlExporter, LogExporter, PrometheusExporter
 
 from .builders import WEIRD, full, line, measurement, settlement, short
 

@@ -1,0 +1,350 @@
+"""A simulated node on which several real server processes run, and what each of them truly used.
+
+The node is played by a process of its own: every few milliseconds it reads the kernel's CPU clocks of the workers and
+`/proc/stat`, and feeds a powercap tree. It draws the same watts for whatever runs, the workers, the client, the rest of
+this machine: IDLE_WATTS all the time, shared equally by what runs at a time, and CORE_WATTS per busy core.
+"""
+
+from __future__ import annotations
+
+import http.client
+import itertools
+import json
+import math
+import multiprocessing
+import os
+import random
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+IDLE_WATTS, CORE_WATTS = 12.0, 8.0
+STEP_SECONDS = 0.005
+RANGE_UJ = 262_143_328_850
+HERE = Path(__file__).parent
+
+
+# The application that every worker serves
+
+
+def make_app() -> Any:
+    """Return an application that answers with the CPU time that it used, as the caller asked for."""
+    from fastapi import FastAPI
+
+    import greeninfer
+
+    app = FastAPI()
+    app.add_middleware(greeninfer.EnergyMiddleware)
+
+    @app.get("/work/{milliseconds}")
+    async def work(milliseconds: float) -> dict[str, float]:
+        begun = time.thread_time()
+        while time.thread_time() - begun < milliseconds / 1000.0:
+            pass
+        return {"pid": os.getpid(), "cpu_seconds": time.thread_time() - begun}
+
+    return app
+
+
+# The node
+
+
+def static_shares(chances: list[float]) -> tuple[list[float], float]:
+    """Return each part's expected equal share of the time in which anything runs, and that time, of a step of length 1.
+
+    A part that runs for a share of so short a step is taken to run with that chance, independently of the others.
+    """
+    shares, active = [0.0] * len(chances), 0.0
+    for who in itertools.product((False, True), repeat=len(chances)):
+        chance = math.prod(part if runs else 1.0 - part for part, runs in zip(chances, who, strict=True))
+        if chance and any(who):
+            active += chance
+            for index, runs in enumerate(who):
+                shares[index] += chance / sum(who) if runs else 0.0
+    return shares, active
+
+
+class Node:
+    """Integrates what everything uses and writes the counter.
+
+    Attributes:
+        joules: by process, "idle" and "other".
+        cpu: CPU seconds of the processes since they are known.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._counter = os.open(root / "intel-rapl/intel-rapl:0/energy_uj", os.O_WRONLY)
+        self._clocks: dict[int, float] = {}
+        self._then = time.monotonic()
+        self._known = 0.0  # CPU seconds of workers, to be taken from what the machine was busy with
+        self._looks = [(self._then, _busy_seconds())]
+        self.joules: defaultdict[Any, float] = defaultdict(float)
+        self.cpu: defaultdict[int, float] = defaultdict(float)
+
+    def watch(self, pid: int) -> None:
+        self._clocks[pid] = time.clock_gettime((~pid << 3) | 2)
+
+    def step(self) -> None:
+        now = time.monotonic()
+        seconds, self._then = now - self._then, now
+        parts: list[tuple[Any, float]] = []
+        for pid, before in list(self._clocks.items()):
+            try:
+                clock = time.clock_gettime((~pid << 3) | 2)
+            except OSError:  # killed
+                del self._clocks[pid]
+                continue
+            if clock > before:
+                parts.append((pid, clock - before))
+                self._clocks[pid] = clock
+                self._known += clock - before
+                self.cpu[pid] += clock - before
+        whole, rest = divmod(self._others(now), 1.0)
+        parts += [("other", seconds)] * int(whole) + [("other", rest * seconds)]
+        shares, active = static_shares([min(1.0, ran / seconds) for _, ran in parts])
+        for (name, ran), share in zip(parts, shares, strict=True):
+            self.joules[name] += CORE_WATTS * ran + IDLE_WATTS * share * seconds
+        self.joules["idle"] += IDLE_WATTS * (1.0 - active) * seconds
+        os.pwrite(self._counter, b"%012d\n" % int((1000.0 + sum(self.joules.values())) * 1e6), 0)
+
+    def _others(self, now: float) -> float:
+        """Return the cores that others kept busy over the last fifth of a second."""
+        if now - self._looks[-1][0] > 0.04:
+            self._looks.append((now, _busy_seconds() - self._known))
+            while len(self._looks) > 2 and now - self._looks[1][0] > 0.2:
+                del self._looks[0]
+        (then, before), (last, after) = self._looks[0], self._looks[-1]
+        return max(0.0, (after - before) / (last - then)) if last > then else 0.0
+
+
+def _busy_seconds() -> float:
+    user, nice, system, _, _, irq, softirq = map(int, Path("/proc/stat").read_text().split()[1:8])
+    return (user + nice + system + irq + softirq) / os.sysconf("SC_CLK_TCK")
+
+
+def play(root: Path, pipe: Any) -> None:
+    """Play the node until the pipe says None; a number is a worker to be watched, "tell" asks for the truth."""
+    node = Node(root)
+    pipe.send("ready")
+    while True:
+        while pipe.poll():
+            word = pipe.recv()
+            if word is None:
+                return
+            if word == "tell":
+                node.step()
+                pipe.send((dict(node.joules), dict(node.cpu)))
+            else:
+                node.watch(word)
+        node.step()
+        time.sleep(STEP_SECONDS)
+
+
+# The client
+
+
+@dataclass
+class Load:
+    """Asks for work from several threads, each time on a connection of its own, so that any worker may take it.
+
+    Attributes:
+        cpu: seconds that the answers told, by worker.
+        failed: requests without an answer.
+    """
+
+    port: int
+    cpu: defaultdict[int, float] = field(default_factory=lambda: defaultdict(float))
+    answered: int = 0
+    failed: int = 0
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def ask(self, milliseconds: float) -> int | None:
+        """Return the number of the worker that answered."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20.0)
+        try:
+            connection.request("GET", f"/work/{milliseconds:.3f}")
+            answer = json.loads(connection.getresponse().read())
+        except (OSError, http.client.HTTPException, ValueError):
+            with self.lock:
+                self.failed += 1
+            return None
+        finally:
+            connection.close()
+        with self.lock:
+            self.cpu[answer["pid"]] += answer["cpu_seconds"]
+            self.answered += 1
+        return int(answer["pid"])
+
+    def run(self, seconds: float, threads: int = 5, work: float = 20.0, pause: float = 60.0) -> None:
+        """Keep asking; milliseconds of work and of pauses vary about these means."""
+        until = time.monotonic() + seconds
+
+        def client(seed: int) -> None:
+            chance = random.Random(seed)
+            while time.monotonic() < until:
+                self.ask(chance.uniform(0.5, 1.5) * work)
+                time.sleep(chance.expovariate(1000.0 / pause))
+
+        clients = [threading.Thread(target=client, args=(seed,)) for seed in range(threads)]
+        for each in clients:
+            each.start()
+        for each in clients:
+            each.join()
+
+
+# All together
+
+_SETTLED_SECONDS = 1.0  # of load, after which ticks are short and the books close behind the counter
+
+
+@dataclass
+class Snapshot:
+    """What stands in the workers' books and in the node's truth at an instant; differences tell of the time between.
+
+    Args:
+        lines: joules by (state, quality), summed over the workers by prometheus_client's own rules.
+        counted: joules that the counter showed.
+        joules: true joules by process number, "idle", "other".
+        cpu: CPU seconds by process number.
+        told: CPU seconds of answered requests by process number.
+        in_flight: summed over the workers.
+    """
+
+    lines: dict[tuple[str, str], float]
+    counted: float
+    joules: dict[Any, float]
+    cpu: dict[int, float]
+    told: dict[int, float]
+    in_flight: float
+
+    def since(self, before: Snapshot) -> Snapshot:
+        def less(after: dict[Any, float], then: dict[Any, float]) -> dict[Any, float]:
+            return {key: value - then.get(key, 0.0) for key, value in after.items()}
+
+        return Snapshot(
+            less(self.lines, before.lines),
+            self.counted - before.counted,
+            less(self.joules, before.joules),
+            less(self.cpu, before.cpu),
+            less(self.told, before.told),
+            self.in_flight,
+        )
+
+    def booked(self, *states: str) -> float:
+        return sum(joules for (state, _), joules in self.lines.items() if not states or state in states)
+
+    @property
+    def true_joules(self) -> float:
+        """Return what the requests really used: of each worker's joules, the part of its CPU time that they told."""
+        return sum(self.joules[pid] * min(1.0, self.told.get(pid, 0.0) / cpu) for pid, cpu in self.cpu.items() if cpu)
+
+
+@dataclass
+class Running:
+    """A server with its node and client."""
+
+    server: subprocess.Popen[bytes]
+    load: Load
+    metrics: Path
+    counter: Path
+    pipe: Any
+
+    def meet(self, workers: int, timeout: float = 60.0) -> list[int]:
+        """Ask until so many workers have answered; return the numbers of all that did."""
+        pids: set[int] = set()
+        deadline = time.monotonic() + timeout
+        while len(pids) < workers:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"only {len(pids)} of {workers} workers have answered in {timeout:g} s")
+            before = self.load.failed
+            asked = [threading.Thread(target=lambda: pids.add(self.load.ask(5.0) or 0)) for _ in range(2 * workers)]
+            for each in asked:
+                each.start()
+            for each in asked:
+                each.join()
+            pids.discard(0)
+            time.sleep(0.3 if self.load.failed > before else 0.0)  # not up yet
+        for pid in pids:
+            self.pipe.send(pid)
+        return sorted(pids)
+
+    @contextmanager
+    def loaded(self, seconds: float) -> Iterator[float]:
+        """Have the client at work for the block, which should take so long; snapshots in it are up to date."""
+        client = threading.Thread(target=self.load.run, args=(seconds + 2.0 * _SETTLED_SECONDS,))
+        client.start()
+        try:
+            time.sleep(_SETTLED_SECONDS)
+            yield time.monotonic() + seconds
+        finally:
+            client.join()
+
+    def snapshot(self) -> Snapshot:
+        from prometheus_client import CollectorRegistry
+        from prometheus_client.multiprocess import MultiProcessCollector
+
+        registry = CollectorRegistry()
+        MultiProcessCollector(registry, str(self.metrics))  # type: ignore[no-untyped-call]
+        counted = int(self.counter.read_text()) / 1e6
+        lines: defaultdict[tuple[str, str], float] = defaultdict(float)
+        in_flight = 0.0
+        for family in registry.collect():
+            for sample in family.samples:
+                if sample.name == "greeninfer_energy_joules_total":
+                    lines[sample.labels["state"], sample.labels["quality"]] += sample.value
+                elif sample.name == "greeninfer_requests_in_flight":
+                    in_flight += sample.value
+        self.pipe.send("tell")
+        joules, cpu = self.pipe.recv()
+        return Snapshot(dict(lines), counted, joules, cpu, dict(self.load.cpu), in_flight)
+
+
+@contextmanager
+def serving(workers: int) -> Iterator[Running]:
+    """Run uvicorn with so many workers on a node of its own."""
+    with tempfile.TemporaryDirectory(prefix="shared-node-") as folder:
+        root, metrics = Path(folder, "powercap"), Path(folder, "metrics")
+        zone = root / "intel-rapl/intel-rapl:0"
+        zone.mkdir(parents=True)
+        metrics.mkdir()
+        for name, text in {"name": "package-0", "energy_uj": "001000000000", "max_energy_range_uj": RANGE_UJ}.items():
+            (zone / name).write_text(f"{text}\n")
+        (root / "intel-rapl:0").symlink_to("intel-rapl/intel-rapl:0")
+        here, there = multiprocessing.get_context("spawn").Pipe()
+        player = multiprocessing.get_context("spawn").Process(target=play, args=(root, there), daemon=True)
+        player.start()
+        there.close()
+        here.recv()
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        ours = {"GREENINFER_METERS": "rapl", "GREENINFER_POWERCAP_ROOT": str(root)}
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("GREENINFER_")}
+        paths = os.pathsep.join([str(HERE.parent), str(HERE)])
+        server = subprocess.Popen(
+            [sys.executable, "-m", "uvicorn", "_shared_node:make_app", "--factory", "--port", str(port)]
+            + ["--workers", str(workers), "--log-level", "warning", "--no-access-log"],
+            env=inherited | ours | {"PROMETHEUS_MULTIPROC_DIR": str(metrics), "PYTHONPATH": paths},
+            cwd=folder,
+        )
+        try:
+            yield Running(server, Load(port), metrics, zone / "energy_uj", here)
+        finally:
+            server.terminate()
+            try:
+                server.wait(20.0)
+            except subprocess.TimeoutExpired:
+                server.kill()
+                server.wait()
+            here.send(None)
+            player.join(10.0)
+            here.close()
