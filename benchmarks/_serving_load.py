@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,38 +20,67 @@ CPUCLOCK_SCHED = 2  # include/linux/posix-timers_types.h: (~pid << 3) | this is 
 
 LUA = """
 done = function(summary, latency, requests)
-  local e = summary.errors
-  io.write(string.format('{"requests": %d, "seconds": %f, "bad": %d, "p50": %f, "p99": %f}\\n', summary.requests,
-    summary.duration / 1e6, e.connect + e.read + e.write + e.status + e.timeout,
-    latency:percentile(50) / 1e6, latency:percentile(99) / 1e6))
+  local e, buckets = summary.errors, {}
+  for i = 1, #latency do
+    local microseconds, count = latency(i)
+    buckets[i] = string.format('[%d, %d]', microseconds, count)
+  end
+  io.write(string.format('{"requests": %d, "seconds": %f, "bad": %d, "latency": [%s]}\\n', summary.requests,
+    summary.duration / 1e6, e.connect + e.read + e.write + e.status + e.timeout, table.concat(buckets, ',')))
 end
 """
 
 
 @dataclass(frozen=True, slots=True)
-class Round:
-    """What one round of load brought; seconds throughout.
+class Answers:
+    """What a load tool tells.
 
     Args:
-        requests: answered.
+        requests: answered with 200.
         seconds: that the load went on.
-        cpu_seconds: of the server, all its threads, until its background work was done as well.
-        p50, p99: quantiles of the latency, as the client sees it.
+        bad: answered otherwise, or not at all.
+        latency: how many requests took so many microseconds, corrected by wrk for those that it could not send
+            meanwhile; not by hey.
     """
 
     requests: int
     seconds: float
+    bad: int
+    latency: Counter[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """What one round of load brought.
+
+    Args:
+        answers: as the client sees it.
+        cpu_seconds: of the server, all its threads, until its background work was done as well.
+    """
+
+    answers: Answers
     cpu_seconds: float
-    p50: float
-    p99: float
 
     @property
     def per_second(self) -> float:
-        return self.requests / self.seconds
+        return self.answers.requests / self.answers.seconds
 
     @property
-    def cpu_per_request(self) -> float:
-        return self.cpu_seconds / self.requests
+    def cpu_us(self) -> float:
+        return self.cpu_seconds / self.answers.requests * 1e6
+
+
+def quantile(rounds: Iterable[Round], part: float) -> float:
+    """Return a quantile of the latency of all these rounds together, in milliseconds."""
+    together: Counter[int] = Counter()
+    for each in rounds:
+        together.update(each.answers.latency)
+    left = part * together.total()
+    for microseconds in sorted(together):
+        left -= together[microseconds]
+        if left <= 0:
+            return microseconds / 1000.0
+    raise ValueError("no requests, no latency")
 
 
 class Unavailable(Exception):  # noqa: N818 - not an error: the row is left out
@@ -65,6 +95,7 @@ class Server:
     """
 
     def __init__(self, case: str, environ: Mapping[str, str]) -> None:
+        self.title = case
         self._errors = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("GREENINFER_")}
         self._process = subprocess.Popen(
@@ -109,8 +140,8 @@ class Server:
             self._errors.close()
 
 
-Load = Callable[[str, int, float], dict[str, float]]
-"""Loads (URL, connections, seconds); returns requests, seconds, bad, p50, p99."""
+Load = Callable[[str, int, int], Answers]
+"""Loads (URL, connections, seconds)."""
 
 
 def find_load() -> tuple[str, Load]:
@@ -120,33 +151,31 @@ def find_load() -> tuple[str, Load]:
         SystemExit: if there is neither.
     """
     if shutil.which("wrk"):
-        return "wrk -t1", _wrk
+        return "wrk -t1 -c{connections} -d{seconds}s", _wrk
     if shutil.which("hey"):
-        return "hey -cpus 1", _hey
+        return "hey -cpus 1 -c {connections} -z {seconds}s", _hey
     raise SystemExit("neither wrk nor hey is here; on Debian and Ubuntu: apt install wrk; on macOS: brew install wrk")
 
 
-def _wrk(url: str, connections: int, seconds: float) -> dict[str, float]:
+def _wrk(url: str, connections: int, seconds: int) -> Answers:
     with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
         script.write(LUA)
         script.flush()
-        command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds:.0f}s", "-s", script.name, url]
-        output = _output(command, seconds)
-    answer: dict[str, float] = json.loads(output.splitlines()[-1])
-    return answer
+        output = _output(["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "-s", script.name, url], seconds)
+    told = json.loads(output.splitlines()[-1])
+    return Answers(told["requests"], told["seconds"], told["bad"], Counter(dict(told["latency"])))
 
 
-def _hey(url: str, connections: int, seconds: float) -> dict[str, float]:
-    output = _output(["hey", "-cpus", "1", "-c", str(connections), "-z", f"{seconds:.0f}s", url], seconds)
-    answers = {int(status): int(count) for status, count in re.findall(r"\[(\d{3})\]\s+(\d+) responses", output)}
-    found = [re.search(pattern, output) for pattern in (r"Total:\s+([\d.]+)", r"50% in ([\d.]+)", r"99% in ([\d.]+)")]
-    total, p50, p99 = (float(each[1]) if each else float("nan") for each in found)
-    bad = sum(answers.values()) - answers.get(200, 0) + ("Error distribution" in output)
-    return {"requests": answers.get(200, 0), "seconds": total, "bad": bad, "p50": p50, "p99": p99}
+def _hey(url: str, connections: int, seconds: int) -> Answers:
+    output = _output(["hey", "-cpus", "1", "-c", str(connections), "-z", f"{seconds}s", "-o", "csv", url], seconds)
+    rows = list(csv.DictReader(output.splitlines()))
+    good = [row for row in rows if row["status-code"] == "200"]
+    latency = Counter(round(float(row["response-time"]) * 1e6) for row in good)
+    return Answers(len(good), float(seconds), len(rows) - len(good), latency)
 
 
-def _output(command: list[str], seconds: float) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 60.0, check=False)
+def _output(command: list[str], seconds: int) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 60, check=False)
     if done.returncode != 0 or not done.stdout:
         raise SystemExit(f"{' '.join(command)} failed:\n{done.stderr or done.stdout}")
     return done.stdout
@@ -155,16 +184,19 @@ def _output(command: list[str], seconds: float) -> str:
 SETTLE_SECONDS = 0.15  # after the load: our last ticks are paid for within the round that caused them
 
 
-def one_round(load: Load, server: Server, path: str, connections: int, seconds: float) -> Round:
+def one_round(load: Load, server: Server, path: str, connections: int, seconds: int) -> Round:
     """Load one server for a while.
 
     Raises:
         SystemExit: if a request was not answered with 200.
     """
     before = server.cpu_seconds()
-    result = load(server.address + path, connections, seconds)
+    answers = load(server.address + path, connections, seconds)
     time.sleep(SETTLE_SECONDS)
     cpu_seconds = server.cpu_seconds() - before
-    if result["bad"] or not result["requests"]:
-        raise SystemExit(f"{server.address}{path}: {result}; every request must be answered with 200\n{server.errors()}")
-    return Round(int(result["requests"]), result["seconds"], cpu_seconds, result["p50"], result["p99"])
+    if answers.bad or not answers.requests:
+        raise SystemExit(
+            f"{server.title} {path}: {answers.bad} of {answers.requests + answers.bad} requests failed; every one must "
+            f"be answered with 200\n{server.errors()}"
+        )
+    return Round(answers, cpu_seconds)

@@ -14,6 +14,7 @@ import math
 import multiprocessing
 import os
 import random
+import signal
 import socket
 import subprocess
 import sys
@@ -162,7 +163,7 @@ class Load:
     """
 
     port: int
-    cpu: defaultdict[int, float] = field(default_factory=lambda: defaultdict(float))
+    cpu: defaultdict[int, float]
     answered: int = 0
     failed: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -204,6 +205,7 @@ class Load:
 # All together
 
 _SETTLED_SECONDS = 1.0  # of load, after which ticks are short and the books close behind the counter
+_JOINED_SECONDS = 3.0  # a process books its part of idle power some seconds after it has come
 
 
 @dataclass
@@ -249,44 +251,23 @@ class Snapshot:
 
 
 @dataclass
-class Running:
-    """A server with its node and client."""
+class SharedNode:
+    """A node that is being played.
 
-    server: subprocess.Popen[bytes]
-    load: Load
+    Attributes:
+        environment: of processes that run on it.
+        told: CPU seconds that requests say they used, by process number.
+    """
+
+    folder: Path
+    environment: dict[str, str]
     metrics: Path
     counter: Path
     pipe: Any
+    told: defaultdict[int, float] = field(default_factory=lambda: defaultdict(float))
 
-    def meet(self, workers: int, timeout: float = 60.0) -> list[int]:
-        """Ask until so many workers have answered; return the numbers of all that did."""
-        pids: set[int] = set()
-        deadline = time.monotonic() + timeout
-        while len(pids) < workers:
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"only {len(pids)} of {workers} workers have answered in {timeout:g} s")
-            before = self.load.failed
-            asked = [threading.Thread(target=lambda: pids.add(self.load.ask(5.0) or 0)) for _ in range(2 * workers)]
-            for each in asked:
-                each.start()
-            for each in asked:
-                each.join()
-            pids.discard(0)
-            time.sleep(0.3 if self.load.failed > before else 0.0)  # not up yet
-        for pid in pids:
-            self.pipe.send(pid)
-        return sorted(pids)
-
-    @contextmanager
-    def loaded(self, seconds: float) -> Iterator[float]:
-        """Have the client at work for the block, which should take so long; snapshots in it are up to date."""
-        client = threading.Thread(target=self.load.run, args=(seconds + 2.0 * _SETTLED_SECONDS,))
-        client.start()
-        try:
-            time.sleep(_SETTLED_SECONDS)
-            yield time.monotonic() + seconds
-        finally:
-            client.join()
+    def watch(self, pid: int) -> None:
+        self.pipe.send(pid)
 
     def snapshot(self) -> Snapshot:
         from prometheus_client import CollectorRegistry
@@ -305,12 +286,12 @@ class Running:
                     in_flight += sample.value
         self.pipe.send("tell")
         joules, cpu = self.pipe.recv()
-        return Snapshot(dict(lines), counted, joules, cpu, dict(self.load.cpu), in_flight)
+        return Snapshot(dict(lines), counted, joules, cpu, dict(self.told), in_flight)
 
 
 @contextmanager
-def serving(workers: int) -> Iterator[Running]:
-    """Run uvicorn with so many workers on a node of its own."""
+def shared_node() -> Iterator[SharedNode]:
+    """Play a node for the block."""
     with tempfile.TemporaryDirectory(prefix="shared-node-") as folder:
         root, metrics = Path(folder, "powercap"), Path(folder, "metrics")
         zone = root / "intel-rapl/intel-rapl:0"
@@ -324,27 +305,81 @@ def serving(workers: int) -> Iterator[Running]:
         player.start()
         there.close()
         here.recv()
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        ours = {"GREENINFER_METERS": "rapl", "GREENINFER_POWERCAP_ROOT": str(root)}
+        ours = {
+            "GREENINFER_METERS": "rapl",
+            "GREENINFER_POWERCAP_ROOT": str(root),
+            "PROMETHEUS_MULTIPROC_DIR": str(metrics),
+            "PYTHONPATH": os.pathsep.join([str(HERE.parent), str(HERE)]),
+        }
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("GREENINFER_")}
-        paths = os.pathsep.join([str(HERE.parent), str(HERE)])
+        try:
+            yield SharedNode(Path(folder), inherited | ours, metrics, zone / "energy_uj", here)
+        finally:
+            here.send(None)
+            player.join(10.0)
+            here.close()
+
+
+@dataclass
+class Service:
+    """A server of several processes on a node, and its client."""
+
+    node: SharedNode
+    load: Load
+
+    def meet(self, workers: int, timeout: float = 90.0) -> list[int]:
+        """Ask until so many workers have answered, and then until all have joined; return their numbers."""
+        pids: set[int] = set()
+        deadline = time.monotonic() + timeout
+        while len(pids) < workers:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"only {len(pids)} of {workers} workers have answered in {timeout:g} s")
+            failed = self.load.failed
+            asked = [threading.Thread(target=lambda: pids.add(self.load.ask(5.0) or 0)) for _ in range(2 * workers)]
+            for each in asked:
+                each.start()
+            for each in asked:
+                each.join()
+            pids.discard(0)
+            time.sleep(0.3 if self.load.failed > failed else 0.0)  # not up yet
+        self.load.failed = 0
+        for pid in pids:
+            self.node.watch(pid)
+        time.sleep(_JOINED_SECONDS)
+        return sorted(pids)
+
+    @contextmanager
+    def loaded(self, seconds: float) -> Iterator[float]:
+        """Have the client at work for the block, which should take so long; snapshots in it are up to date."""
+        client = threading.Thread(target=self.load.run, args=(seconds + 2.0 * _SETTLED_SECONDS,))
+        client.start()
+        try:
+            time.sleep(_SETTLED_SECONDS)
+            yield time.monotonic() + seconds
+        finally:
+            client.join()
+
+
+@contextmanager
+def serving(workers: int) -> Iterator[Service]:
+    """Run uvicorn with so many workers on a node of its own."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "uvicorn", "_shared_node:make_app", "--factory", "--log-level", "critical"]
+    with shared_node() as node:
         server = subprocess.Popen(
-            [sys.executable, "-m", "uvicorn", "_shared_node:make_app", "--factory", "--port", str(port)]
-            + ["--workers", str(workers), "--log-level", "warning", "--no-access-log"],
-            env=inherited | ours | {"PROMETHEUS_MULTIPROC_DIR": str(metrics), "PYTHONPATH": paths},
-            cwd=folder,
+            [*command, "--port", str(port), "--workers", str(workers)],
+            env=node.environment,
+            cwd=node.folder,
+            start_new_session=True,
         )
         try:
-            yield Running(server, Load(port), metrics, zone / "energy_uj", here)
+            yield Service(node, Load(port, node.told))
         finally:
             server.terminate()
             try:
                 server.wait(20.0)
             except subprocess.TimeoutExpired:
-                server.kill()
+                os.killpg(server.pid, signal.SIGKILL)
                 server.wait()
-            here.send(None)
-            player.join(10.0)
-            here.close()

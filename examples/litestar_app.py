@@ -7,6 +7,7 @@ import time
 import httpx
 import uvicorn
 from litestar import Litestar, asgi, get
+from litestar.params import FromPath
 from litestar.response import Stream
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
@@ -19,17 +20,17 @@ model = make_pipeline(TfidfVectorizer(), LogisticRegression()).fit(TEXTS, ["card
 
 
 @get("/classify/{text:str}")  # async: works on the event loop
-async def classify(text: str) -> str:
+async def classify(text: FromPath[str]) -> str:
     return str(model.predict([text])[0])
 
 
 @get("/explain/{text:str}", sync_to_thread=True)  # works in a thread of the pool, and is charged all the same
-def explain(text: str) -> dict[str, float]:
+def explain(text: FromPath[str]) -> dict[str, float]:
     return dict(zip(model.classes_, model.predict_proba([text])[0], strict=True))
 
 
 @get("/stream/{text:str}")  # streamed: every burst of work is charged, the waits in between are not
-async def stream(text: str) -> Stream:
+async def stream(text: FromPath[str]) -> Stream:
     async def tokens():
         for word in text.split():
             yield f"{model.predict([word])[0]} "

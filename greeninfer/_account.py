@@ -35,9 +35,10 @@ the settling of every request makes some."""
 class Credit:
     """Everything credited to one span so far, over all ticks and domains."""
 
-    __slots__ = ("gain", "missing", "nanojoules", "phases", "quality", "spread", "static", "variance")
+    __slots__ = ("gain", "missing", "nanojoules", "phases", "quality", "spread", "static", "total", "variance")
 
     def __init__(self) -> None:
+        self.total = 0
         self.nanojoules: dict[str, int] = {}
         self.phases: dict[str, int] | None = None
         self.static = 0.0
@@ -52,6 +53,7 @@ class Credit:
         nanojoules, static, spread, variance = share
         domain = source.domain
         self.nanojoules[domain] = self.nanojoules.get(domain, 0) + nanojoules
+        self.total += nanojoules
         self.static += static
         self.spread += spread
         self.variance += variance

@@ -88,6 +88,27 @@ def summed(accounts: list[Account], who: list[int], pieces: list[Run], kinds: Se
     )
 
 
+def settle_among_processes(activity: Activity, interval: Interval) -> None:
+    """Give this process the static seconds that its running seconds are worth beside those of the others.
+
+    All processes know the same running seconds of each other, but only one knows when inside an interval its own spans
+    ran, or on how many threads. So that their books add up, that tells only apart what ran inside the process.
+    """
+    _, own_end, _, _ = activity.ends
+    ours = cores(float(activity.ran[:own_end].sum()), interval)
+    theirs = [(interval.start, interval.end, ran) for ran in activity.ran[own_end:].tolist()]
+    if not ours and not theirs:
+        return
+    begin, end, ran = np.array(ours + theirs).T
+    static, activity.active = static_seconds(begin, end, np.minimum(ran / (end - begin), 1.0))
+    inside = float(activity.static[:own_end].sum())
+    if inside > 0.0:
+        factor = float(static[: len(ours)].sum()) / inside
+        activity.static[:own_end] *= factor
+        activity.placement[:own_end] *= factor
+    activity.static[own_end:] = static[len(ours) :]
+
+
 def cores(seconds: float, interval: Interval) -> list[Run]:
     """Return work that no span covers as pieces: whole cores that it keeps busy all the time, and one for the rest."""
     if interval.seconds <= 0.0:

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar
 
-from prometheus_client import REGISTRY, CollectorRegistry
+from prometheus_client import CollectorRegistry
 
 from greeninfer import threads
 from greeninfer._metrics_app import MetricsApp
@@ -18,7 +18,7 @@ App = TypeVar("App")
 
 
 def instrument(
-    app: App, *, metrics_path: str | None = "/metrics", registry: CollectorRegistry = REGISTRY, **options: Any
+    app: App, *, metrics_path: str | None = "/metrics", registry: CollectorRegistry | None = None, **options: Any
 ) -> App:
     """Measure every request of a FastAPI or Starlette application, and serve the figures at ``/metrics``.
 
@@ -30,7 +30,7 @@ def instrument(
     Args:
         app: the application, before it serves its first request.
         metrics_path: where the metrics are; None for no such route.
-        registry: which metrics are shown there.
+        registry: which metrics are shown there; default: prometheus_client's own.
         options: of ``EnergyMiddleware``: name, model, exclude, header, follow.
 
     Returns:
@@ -49,7 +49,7 @@ def instrument(
         )
     if metrics_path is not None and not (isinstance(metrics_path, str) and metrics_path.startswith("/")):
         raise ValueError(f"metrics_path={metrics_path!r} is not possible; allowed: a path that begins with /, or None")
-    if not hasattr(registry, "collect"):
+    if registry is not None and not hasattr(registry, "collect"):
         raise TypeError(f"registry={registry!r} is not possible; allowed: a prometheus_client.CollectorRegistry")
     if any(each.cls is EnergyMiddleware for each in app.user_middleware):
         _log.warning("greeninfer.instrumented_twice app=%r", app)

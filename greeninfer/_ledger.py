@@ -12,9 +12,9 @@ with c_i the seconds that i ran and s_i its expected static seconds (`_virtual_c
 is one more player on each core that it keeps busy, so it gets its share of both parts: the line "other".
 
 In company, where other processes of ours keep books of the same joules, each is such a player, too, and what it gets is
-on its own books. All must agree on that without talking: dynamic joules are divided among processes by running seconds,
-and weights count inside this one. What belongs to none of ours (idle, strangers, faults of the meter) is divided
-equally (docs/decisions/0005-siblings.md).
+on its own books. All must agree on that without talking, so both parts are divided among processes by running seconds
+alone; weights, and when it was that something ran, count inside this one. What belongs to none of ours (idle,
+strangers, faults of the meter) is divided equally (docs/decisions/0005-siblings.md).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from dataclasses import replace
 import numpy as np
 
 from greeninfer._account import Account, Key, Source
-from greeninfer._activity import Activity, Company, Run, cores, summed
+from greeninfer._activity import Activity, Company, Run, cores, settle_among_processes, summed
 from greeninfer._energy import Quality
 from greeninfer._records import NANO, Delta, Interval, Line, Row, Weights
 from greeninfer._timeline import Piece
@@ -81,6 +81,8 @@ class Ledger:
             company: other processes that divide the same joules; the lines add up to this one's part of them.
         """
         activity = self._activity(interval, other_seconds, company or Company())
+        if company is not None:
+            settle_among_processes(activity, interval)
         self.settled_until = interval.end
         row = Row(interval.seconds, activity.active, other=float(activity.ran[len(activity.accounts) :].sum()))
         for key, ran in zip(activity.keys, activity.ran.tolist(), strict=False):

@@ -19,10 +19,11 @@ class MetricsApp:
     the event loop must not wait for it.
 
     Args:
-        registry: which metrics.
+        registry: which metrics; default: prometheus_client's own, looked up at each request, so that an application
+            which is pickled (Ray Serve) shows what is counted where it runs.
     """
 
-    def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
+    def __init__(self, registry: CollectorRegistry | None = None) -> None:
         self._registry = registry
 
     async def __call__(
@@ -44,7 +45,7 @@ class MetricsApp:
 
     def _page(self, accept: str) -> tuple[bytes, str]:
         encode, content_type = choose_encoder(accept)
-        return encode(registry_of_all_workers(self._registry)), content_type
+        return encode(registry_of_all_workers(self._registry or REGISTRY)), content_type
 
 
 def registry_of_all_workers(registry: CollectorRegistry) -> CollectorRegistry:

@@ -6,12 +6,14 @@ process is the one that began when the name says. Names are of one network names
 containers do not see each other.
 
 What belongs to none of us is divided by the number of siblings. That number changes for all at one instant, which a
-newcomer's name tells some seconds ahead, so that nothing is booked twice while the others have not looked yet. Where a
-process dies, what would have been its part is nobody's for a second.
+newcomer's name tells some seconds ahead, so that nothing is booked twice while the others have not looked yet. Until
+they look, its CPU time is a stranger's to them, so it sends them word. Where a process dies, what would have been its
+part is nobody's for a second.
 """
 
 from __future__ import annotations
 
+import errno
 import logging
 import math
 import os
@@ -29,14 +31,17 @@ _log = logging.getLogger("greeninfer")
 
 _LOOK_SECONDS = (1.0, 2.0)  # between two looks: usually, and where sockets are so many that a look takes long
 _LOOK_COST = 0.005  # of a core's time, at most, between these limits
+_SOON_SECONDS = 0.1  # at least, however many say that they are new
 _JOIN_SECONDS = 2.5  # by then everybody has looked
 _TELL_SECONDS = 0.1
 _TELL_COST_SECONDS = 0.002  # more between two rounds for each that is told: a message costs some microseconds
+_MOST_MONITORS = 16  # of one process, that begin in the same milliseconds
 _SILENT_SECONDS = 3.0  # a process at rest tells once a second
 _MOST_AT_ONCE = 1000.0  # spans of one process on one GPU; more is not believed
 
 _NAME = re.compile(rb" @(greeninfer/(\d+)/(\d+)/(\d+)/(\d+)/([0-9a-f+]+))$", re.MULTILINE)
 _MESSAGE = struct.Struct("<dd")
+_I_AM_NEW = b"greeninfer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,16 +97,15 @@ class Presence:
         self._namespace = (self._proc / "self/ns/pid").stat().st_ino
         self._names()
         self._bind = bind
-        joins = math.ceil((now + _JOIN_SECONDS) * 1000.0)
-        address = f"greeninfer/{self._namespace}/{self.pid}/{began}/{joins}/{'+'.join(sorted(set(meters.values())))}"
-        self._me = Sibling(b"\0" + address.encode(), self.pid, joins / 1000.0, frozenset(meters.values()))
-        self._box: Letterbox | None = self._bind(self._me.address)
-        self._look_again = -math.inf
+        self._box: Letterbox | None
+        self._me, self._box = self._begin(began, math.ceil((now + _JOIN_SECONDS) * 1000.0))
+        self._look_again = self._look_soon = -math.inf
         self._tell_again = -math.inf
         self._heard: dict[bytes, tuple[float, float]] = {}
         self._rates: dict[bytes, tuple[float, float]] = {}
         self.siblings: tuple[Sibling, ...] = ()
         self.look(now)
+        self._tell_all(_I_AM_NEW)
 
     @property
     def speaks(self) -> bool:
@@ -119,7 +123,11 @@ class Presence:
 
     def look(self, now: float) -> None:
         """Look for siblings, if it is time; what cannot be read leaves those in place that were there."""
-        if now < self._look_again or self._box is None:
+        if self._box is None:
+            return
+        for address, data in self._box.take():
+            self._hear(address, data, now)
+        if now < self._look_again:
             return
         begun = thread_time()
         try:
@@ -134,19 +142,17 @@ class Presence:
         often, seldom = _LOOK_SECONDS
         pause = min(max(often, (thread_time() - begun) / _LOOK_COST), seldom)
         self._look_again = now + 0.9 * pause  # a tick that comes a little early must not wait for the next one
+        self._look_soon = now + _SOON_SECONDS
 
     def tell(self, now: float, seconds: float) -> None:
         """Tell siblings the running seconds so far of this process's spans on GPUs, of which nobody else knows."""
         if self._box is None or now < self._tell_again:
             return
         self._tell_again = now + max(0.9 * _TELL_SECONDS, _TELL_COST_SECONDS * len(self.siblings))
-        for sibling in self.siblings:
-            self._box.send(sibling.address, _MESSAGE.pack(now, seconds))
+        self._tell_all(_MESSAGE.pack(now, seconds))
 
     def told(self, meter: str, now: float) -> tuple[float, ...]:
         """Return how many spans each sibling had running on this meter's GPUs of late, on average."""
-        for address, data in self._box.take() if self._box is not None else ():
-            self._hear(address, data, now)
         rates = (self._rates.get(each.address, (0.0, -math.inf)) for each in self.sharing(meter))
         return tuple(rate for rate, heard in rates if now - heard < _SILENT_SECONDS)
 
@@ -155,6 +161,19 @@ class Presence:
         if self._box is not None:
             self._box.close()
             self._box = None
+
+    def _begin(self, began: int, joins: int) -> tuple[Sibling, Letterbox]:
+        """Take a name that says when it joins, in milliseconds; another monitor of this process may have that one."""
+        meters = frozenset(self._meters.values())
+        for at in range(joins, joins + _MOST_MONITORS):
+            name = f"greeninfer/{self._namespace}/{self.pid}/{began}/{at}/{'+'.join(sorted(meters))}"
+            me = Sibling(b"\0" + name.encode(), self.pid, at / 1000.0, meters)
+            try:
+                return me, self._bind(me.address)
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE:
+                    raise
+        raise OSError(errno.EADDRINUSE, f"{_MOST_MONITORS} monitors of this process began at once")
 
     def _see(self, found: Iterable[Sibling]) -> None:
         """Take in who is there; a process with several monitors has several names, and counts once."""
@@ -168,8 +187,15 @@ class Presence:
         self._heard = {address: last for address, last in self._heard.items() if address in there}
         self._rates = {address: last for address, last in self._rates.items() if address in there}
 
+    def _tell_all(self, data: bytes) -> None:
+        if self._box is not None:
+            for sibling in self.siblings:
+                self._box.send(sibling.address, data)
+
     def _hear(self, address: bytes, data: bytes, now: float) -> None:
         """Take a message; it may come from anybody."""
+        if data == _I_AM_NEW:
+            self._look_again = min(self._look_again, self._look_soon)
         if len(data) != _MESSAGE.size or not any(each.address == address for each in self.siblings):
             return
         instant, seconds = _MESSAGE.unpack(data)

@@ -16,6 +16,18 @@ MOUNTED: Final = "(mounted)"
 """In place of the path of a mount that is not found in the application's routes."""
 
 
+_KEYS: Final = ("path_template", "route", "fastapi", "endpoint", "router", "route_handler", "app", "root_path")
+
+
+def what_names(scope: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the part of a scope that ``route_name`` looks at.
+
+    A scope holds all that the framework made for its request. To keep it until the next tick would keep hundreds of
+    such requests in memory that could be used again at once, and a cold cache costs more than everything else here.
+    """
+    return {key: scope[key] for key in _KEYS if key in scope}
+
+
 def route_name(scope: Mapping[str, Any], root_path: str, *, ended: bool) -> str | None:
     """Return the template, or None where there is none, or none yet.
 
@@ -78,7 +90,8 @@ def _handler_path(scope: Mapping[str, Any]) -> str:
 def _mount(scope: Mapping[str, Any], root_path: str) -> str:
     """Return the template of the path under which the application is mounted, "" where it is not."""
     now = scope.get("root_path") or ""
-    if not isinstance(now, str) or now == root_path or not now.startswith(root_path):
+    own = getattr(scope.get("app"), "root_path", None)  # a prefix that the application sets for itself
+    if not isinstance(now, str) or now in (root_path, own) or not now.startswith(root_path):
         return ""
     return _mount_template(_routes(scope.get("router")), now[len(root_path) :]) or MOUNTED
 

@@ -88,7 +88,10 @@ def open_span(span: SpanAccount) -> float:
     This and ``close_span`` repeat ``enter`` and ``leave``: a call within is a tenth of what an edge costs.
     """
     local = threads.here
-    span.parent = current.get()
+    parent = current.get()
+    while parent is not None and parent.closed is not None:  # a task that its request left behind
+        parent = parent.parent
+    span.parent = parent
     current.set(span)
     span.resume = local.running
     local.running = span

@@ -222,7 +222,7 @@ def process_cpu(pid: int) -> float | None:
     """
     try:
         return time.clock_gettime((~pid << 3) | 2)
-    except OSError:
+    except (OSError, OverflowError):
         return None
 
 

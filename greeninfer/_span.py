@@ -137,7 +137,7 @@ class Span:
         ended = self.answered or self.closed is not None
         try:
             name = route_name(scope, self.root_path, ended=ended)
-        except TypeError as error:
+        except Exception as error:  # noqa: BLE001 - a framework's objects: foreign code
             self.settler.note(Failure("asgi", "route_name"), str(error))
             name = UNMATCHED
         if name is None and not ended:
@@ -185,13 +185,13 @@ class Span:
     @property
     def nanojoules(self) -> int:
         """Return its own joules as the books keep them."""
-        return sum(self.credits.nanojoules.values()) if self.credits is not None else 0
+        return self.credits.total if self.credits is not None else 0
 
     @property
     def static_joules(self) -> float | None:
         """Return the part of its own joules that is its share of idle and activation power, or None."""
         credits = self.credits
-        return None if credits is None or credits.quality is None else min(credits.static, self.nanojoules / NANO)
+        return None if credits is None or credits.quality is None else min(credits.static, credits.total / NANO)
 
     @property
     def quality(self) -> Quality | None:

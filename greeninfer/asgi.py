@@ -18,7 +18,7 @@ from greeninfer._energy import Energy, Outcome
 from greeninfer._following import following
 from greeninfer._installed import check_environment, installed
 from greeninfer._monitor import in_use
-from greeninfer._route_name import UNMATCHED
+from greeninfer._route_name import UNMATCHED, what_names
 from greeninfer._running import Stepper, outcome_of
 from greeninfer._span import Span
 from greeninfer._steps import run_coroutine
@@ -106,6 +106,8 @@ class EnergyMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on to the application, and measure it."""
         kind = scope["type"]
+        if kind == "lifespan":
+            installed().start(timeout=0.0)  # so that the first request finds the meters read
         if (kind != "http" and kind != "websocket") or _MARK in scope or self._excludes(scope):
             await self.app(scope, receive, send)
             return
@@ -204,7 +206,9 @@ class _Exchange:
 
     def judge(self, error: BaseException) -> Outcome:
         """Tell how the request ended, from what ended the application and from what it sent."""
-        outcome = outcome_of(error)
+        if self._span.scope is not None:
+            self._span.scope = what_names(self._scope)
+        outcome = "error" if isinstance(error, StopAsyncIteration) else outcome_of(error)
         if outcome == "ok" and self._complete and not self._gone and (self._span.status or 200) < 500:
             return "ok"
         name = type(error).__name__

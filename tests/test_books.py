@@ -10,13 +10,19 @@ import heapq
 import random
 import statistics
 from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from simulated_world import DRAM, GPU, PACKAGE, ManualClock, ScriptedMeter, World
+from made_up_proc import Proc
+from simulated_world import DRAM, GPU, PACKAGE, ManualClock, Program, ScriptedMeter, World
 
-from greeninfer._records import NANO, Domain, Reading, Settlement
+from greeninfer._books import Books
+from greeninfer._presence import Presence
+from greeninfer._records import NANO, Domain, Reading, Settlement, State
+from greeninfer._share import Among, CpuTime, token
 from greeninfer._span import Span
 from greeninfer.meters.simulated import SimulatedMeter
 
@@ -917,3 +923,186 @@ def test_a_request_waits_for_the_joules_of_a_batch_that_outlives_it_also_over_a_
     world.tick()
     assert asked.nanojoules == world.line(PACKAGE, "attributed")
     assert world.line(PACKAGE, "unattributed") == 0
+
+
+# Several processes on one machine
+
+IDLE_WATTS, CORE_WATTS, SPAN_WATTS = 20.0, 8.0, 100.0
+
+
+class Worker:
+    """One process of ours: its own program, clock, counters and books; the counters show what the site's do."""
+
+    def __init__(self, site: Site, pid: int) -> None:
+        clock = ManualClock(site.now)
+        self.pid = pid
+        self.program = Program(clock)
+        self.meters = [ScriptedMeter(clock, PACKAGE), ScriptedMeter(clock, GPU)]
+        for meter in self.meters:
+            meter.joules = dict.fromkeys(meter.joules, site.joules[meter.info.name])
+        site.proc.begin(pid)
+        tokens = {meter.info.name: token(meter.info) for meter in self.meters}
+        presence = Presence(site.proc.of(pid), tokens, site.now, pid=pid, bind=site.proc.bind)
+        self.books = Books(
+            self.meters,
+            self.program.edges,
+            clock=clock,
+            share=Among(CpuTime(str(site.proc.root), site.now), presence, site.proc.process_cpu),
+            thread_cpu=self.program.thread_cpu,
+            tick_seconds=0.02,
+        )
+        self.settlements: list[Settlement] = [self.books.tick(force=True)]
+        self.true_joules = 0.0
+
+    def line(self, domain: Domain, *states: State) -> float:
+        """Return joules of a domain in these states, all by default."""
+        lines = [line for settlement in self.settlements for line in settlement.lines]
+        return (
+            sum(line.nanojoules for line in lines if line.domain == domain.id and (not states or line.state in states))
+            / NANO
+        )
+
+
+class Site:
+    """A machine with several processes of ours and other people's, that draws the same watts for each busy core."""
+
+    def __init__(self, root: Path, *pids: int) -> None:
+        self.proc = Proc(root)
+        self.now = 100.0
+        self.joules = {"scripted": 0.0, "board": 0.0}
+        self.busy = 0.0
+        self.workers = [Worker(self, pid) for pid in pids]
+        self.gone: list[Worker] = []
+
+    def run(
+        self, seconds: float, ours: Callable[[Worker], float], outside: float = 0.0, strangers: float = 0.0
+    ) -> None:
+        """Let time pass: each worker's thread runs for its share of it, and ``outside`` more in no span."""
+        before = self.busy
+        self.busy += strangers * seconds
+        present = 0
+        for worker in self.workers:
+            ran = ours(worker) if worker.program.running.get(1) is not None else 0.0
+            present += worker.program.innermost_span(1) is not None
+            worker.program.run(seconds, {1: ran})
+            worker.true_joules += CORE_WATTS * ran * seconds
+            self.proc.cpu[worker.pid] += (ran + outside) * seconds
+            self.busy += (ran + outside) * seconds
+        self.now += seconds
+        self.proc.busy(self.busy)
+        self.joules["scripted"] += IDLE_WATTS * seconds + CORE_WATTS * (self.busy - before)
+        self.joules["board"] += 10.0 * seconds + SPAN_WATTS * (present > 0) * seconds
+        for worker in self.workers:
+            for meter in worker.meters:
+                meter.joules = dict.fromkeys(meter.joules, self.joules[meter.info.name])
+
+    def tick(self) -> list[Settlement]:
+        settlements = [worker.books.tick(force=True) for worker in self.workers]
+        for worker, settlement in zip(self.workers, settlements, strict=True):
+            worker.settlements.append(settlement)
+        return settlements
+
+    def serve(self, seconds: float, chance: random.Random, strangers: float = 0.3) -> None:
+        """Let requests come and go, each process on its own."""
+        loads: dict[int, float] = {}
+        for _ in range(round(seconds / 0.05)):
+            for worker in self.workers:
+                inside = worker.program.inside(1)
+                if inside and chance.random() < 0.3:
+                    worker.program.close(inside[-1])
+                elif not inside and chance.random() < 0.3:
+                    worker.program.open("work")
+                loads[worker.pid] = chance.uniform(0.2, 1.0)
+            self.run(0.05, lambda worker: loads[worker.pid], 0.05, strangers)
+            self.tick()
+
+    def end(self, at: int) -> None:
+        """Kill a process."""
+        worker = self.workers.pop(at)
+        self.proc.end(worker.pid)
+        self.gone.append(worker)
+
+    def booked(self, domain: Domain, *states: State) -> float:
+        return sum(worker.line(domain, *states) for worker in (*self.workers, *self.gone))
+
+
+def test_the_books_of_four_workers_hold_the_meter_once(tmp_path: Path) -> None:
+    site, chance = Site(tmp_path, 11, 12, 13, 14), random.Random(5)
+    site.serve(5.0, chance)
+    assert site.booked(PACKAGE) == pytest.approx(site.joules["scripted"], rel=0.05)  # how they met
+    before = {state: site.booked(PACKAGE, state) for state in ("attributed", "idle", "other", "unattributed")}
+    metered, true = site.joules["scripted"], sum(worker.true_joules for worker in site.workers)
+    site.serve(20.0, chance)
+    metered, true = site.joules["scripted"] - metered, sum(worker.true_joules for worker in site.workers) - true
+    after = {state: site.booked(PACKAGE, state) - joules for state, joules in before.items()}
+    assert sum(after.values()) == pytest.approx(metered, rel=0.001)
+    # 20 W are shared equally by what runs at a time, so the true part of requests lies between these.
+    assert true < after["attributed"] < true + IDLE_WATTS * 20.0
+    parts = [worker.line(PACKAGE, "attributed") / worker.true_joules for worker in site.workers]
+    assert parts == pytest.approx([statistics.mean(parts)] * 4, rel=0.1)
+
+
+def test_lines_and_requests_say_that_they_are_shared_and_one_process_speaks(tmp_path: Path) -> None:
+    site = Site(tmp_path, 12, 11)
+    for worker in site.workers:
+        worker.program.open("work")
+    site.run(1.0, lambda _: 0.5)
+    settlements = site.tick()
+    assert {line.quality for settlement in settlements for line in settlement.lines} == {"shared"}
+    assert [settlement.speaks_for_machine for settlement in settlements] == [False, True]
+    site.end(1)
+    site.run(1.1, lambda _: 0.5)
+    (settlement,) = site.tick()
+    assert {line.quality for line in settlement.lines} == {"measured"}
+    assert settlement.speaks_for_machine
+    (span,) = site.workers[0].program.spans
+    site.workers[0].program.close(span)
+    site.run(0.1, lambda _: 0.5)
+    (settlement,) = site.tick()
+    assert [each.quality for each in settlement.measurements] == ["shared"]  # the worst of its parts
+
+
+def test_when_processes_come_and_go_nothing_is_booked_twice(tmp_path: Path) -> None:
+    site, chance = Site(tmp_path, 11, 12), random.Random(6)
+    site.serve(5.0, chance)
+    for pid in (13, 10):
+        metered, booked = site.joules["scripted"], site.booked(PACKAGE)
+        site.workers.append(Worker(site, pid))
+        site.serve(4.0, chance)
+        site.end(0)
+        site.serve(4.0, chance)
+        metered, booked = site.joules["scripted"] - metered, site.booked(PACKAGE) - booked
+        # A newcomer is a stranger to others until they look; the part of one that died is nobody's until then.
+        assert 0.9 < booked / metered < 1.02
+    assert site.booked(PACKAGE, "attributed") < site.joules["scripted"]
+
+
+def test_on_a_gpu_requests_of_two_processes_share_what_it_used(tmp_path: Path) -> None:
+    site = Site(tmp_path, 11, 12)
+    site.run(1.0, lambda _: 0.0)
+    site.tick()
+    first, second = site.workers
+    first.program.open("alone")
+    for _ in range(60):
+        site.run(0.05, lambda _: 0.0)
+        site.tick()
+    before = [worker.line(GPU, "attributed") for worker in site.workers]
+    assert before == [pytest.approx(3.0 * (SPAN_WATTS + 10.0), rel=0.1), 0.0]
+    second.program.open("with it")
+    for _ in range(200):
+        site.run(0.05, lambda _: 0.0)
+        site.tick()
+    shares = [worker.line(GPU, "attributed") - then for worker, then in zip(site.workers, before, strict=True)]
+    assert shares == pytest.approx([5.0 * (SPAN_WATTS + 10.0)] * 2, rel=0.05)
+    assert sum(worker.line(GPU) for worker in site.workers) == pytest.approx(site.joules["board"], rel=0.03)
+
+
+def test_closed_books_divide_with_nobody_and_closing_what_is_not_divided_is_nothing(tmp_path: Path) -> None:
+    site = Site(tmp_path, 11, 12)
+    site.workers.pop(1).books.close()
+    site.run(2.0, lambda _: 0.0)
+    (settlement,) = site.tick()
+    assert {line.quality for line in settlement.lines} == {"measured"}
+    world = scripted()
+    world.books.close()
+    assert world.tick().speaks_for_machine

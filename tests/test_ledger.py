@@ -704,18 +704,14 @@ process = st.tuples(st.lists(st.tuples(st.sampled_from(["heavy", "cheap"]), shar
 def test_the_books_of_all_processes_add_up_to_the_meter_once(
     processes: list[tuple[list[tuple[str, float]], float]], strangers: float, joules: float, seed: int
 ) -> None:
-    """Each has learned weights of its own; of idle and activation power they know the same."""
+    """Each has weights of its own and knows what ran at a time in it; of idle power all know the same."""
     total = attributed = 0
     seconds = [sum(ran for _, ran in spans) + outside for spans, outside in processes]
     for at, (spans, outside) in enumerate(processes):
         known = Weights(20.0, 5.0, {("heavy", ""): 1.0 + at, ("cheap", ""): 9.0 / (1 + seed)}, other_watts=0.3 * seed)
         bench = Bench(known)
-        bench.add(*((bench.span(name), 0.0, 1.0, ran) for name, ran in spans))
-        # To the other processes, a process is one player on each of its cores; here they are what really ran.
-        others = [
-            part for i, (theirs, out) in enumerate(processes) if i != at for part in [*(r for _, r in theirs), out]
-        ]
-        company = Company(outside, tuple(others), 1.0 / len(processes))
+        bench.add(*((bench.span(name), 1.0 - ran if seed % 2 else 0.0, 1.0, ran) for name, ran in spans))
+        company = Company(outside, tuple(ran for i, ran in enumerate(seconds) if i != at), 1.0 / len(processes))
         bench.settle(0.0, 1.0, joules, other=strangers, company=company)
         total += sum(line.nanojoules for line in bench.lines)
         attributed += sum(line.nanojoules for line in bench.lines if line.state == "attributed")

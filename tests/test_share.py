@@ -12,7 +12,6 @@ from time import process_time
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from live import spin
 from made_up_proc import Proc
 from simulated_world import GPU, PACKAGE, ManualClock, ScriptedMeter
 
@@ -210,9 +209,7 @@ def test_what_is_busy_is_told_apart(proc: Proc) -> None:
     assert company.own == pytest.approx(0.1 * 0.02)
     assert company.siblings == pytest.approx((0.3 * 0.02, 1.5 * 0.02))
     assert strangers == pytest.approx(0.7, abs=0.03)
-    assert company.part == 1.0  # nobody else has joined yet
-    worker.company(3.0, 0.8)
-    assert worker.company(0.02, 0.8).part == pytest.approx(1.0 / 3.0)  # type: ignore[union-attr]
+    assert company.part == pytest.approx(1.0 / 3.0)
 
 
 def test_siblings_are_known_tick_by_tick(proc: Proc) -> None:
@@ -261,7 +258,7 @@ def test_a_clock_that_cannot_be_read_leaves_its_process_with_the_strangers(proc:
     worker.strangers()
     proc.busy(1.0)
     assert worker.company(1.0, 0.25) == Company(0.0, (0.0,), 1.0)
-    assert worker.strangers(0.25) == pytest.approx(0.75 / 2.0, rel=0.01)
+    assert worker.strangers(0.25) == pytest.approx(0.75)
 
 
 def test_many_siblings_are_not_looked_at_every_time(proc: Proc) -> None:
@@ -273,12 +270,12 @@ def test_many_siblings_are_not_looked_at_every_time(proc: Proc) -> None:
         return 0.0
 
     worker = Worker(proc)
-    for pid in range(100, 200):
+    for pid in range(100, 140):
         Worker(proc, pid)
     worker.share._process_cpu = counted  # type: ignore[assignment]
-    for _ in range(100):
-        worker.company(0.02)
-    assert looks <= 2.0 / 0.05 * 101
+    for _ in range(500):
+        worker.company(0.002)
+    assert 30 * 41 <= looks <= 50 * 41  # in a second
 
 
 def test_more_in_spans_than_the_process_has_used_is_nothing_outside(proc: Proc) -> None:

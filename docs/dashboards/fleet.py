@@ -117,7 +117,7 @@ def _machines() -> list[Panel]:
     every = total(on_machine(rate(ENERGY, SERVICE)), "machine")
     failures = f"greeninfer_meter_failures_total{{{SERVICE}}}"
     return [
-        lines("Watts by machine", "All four lines.", WATTS, {"{{machine}}": every}, width=8, height=9, stacked=True),
+        lines("Watts by machine", "Attributed, idle, other and unattributed together.", WATTS, {"{{machine}}": every}, width=8, height=9, stacked=True),
         rows(
             "By machine", "Watts now, by line. Closure: the lines as a share of what the meters count; 100 % means that they tell the "
             "machine once, if all its processes are selected. Failures: of meters, since the processes started.", ("machine",),

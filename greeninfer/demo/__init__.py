@@ -1,4 +1,4 @@
-"""``greeninfer demo``: real classifiers on real texts under load, joules per request live, books that add up.
+"""``greeninfer demo``: a service of real classifiers under load, joules per request live, books that add up.
 
 This module imports nothing heavy; the work begins in ``main``.
 """
@@ -17,7 +17,7 @@ __all__ = ["add_arguments", "main"]
 DEFAULT_PORT = 9464
 """The port that OpenTelemetry's Prometheus exporters use by default."""
 
-_NEEDED = ("sklearn", "wordllama")
+_NEEDED = ("sklearn", "wordllama", "fastapi", "uvicorn", "httpx")
 _INTERRUPTED = 130
 
 
@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--port",
         type=_port,
         default=DEFAULT_PORT,
-        help="loopback port for /metrics; another one if it is taken (default: %(default)s)",
+        help="loopback port of the service; another one if it is taken (default: %(default)s)",
     )
     parser.add_argument("--workers", type=_workers, default=3, help="clients at the same time (default: %(default)s)")
 
@@ -41,12 +41,13 @@ def main(arguments: argparse.Namespace) -> int:
         arguments: with ``seconds``, ``json``, ``port`` and ``workers``, as ``add_arguments`` defines them.
 
     Returns:
-        0 if the books closed to the last nanojoule, 1 if not or if no meter counted anything, 2 where the extra is
-        not installed or a setting is wrong, 130 if it was interrupted before the load began.
+        0 if the books closed to the last nanojoule, 1 if not, if no meter counted anything or if the service or its
+        clients broke, 2 where the extra is not installed or a setting is wrong, 130 if it was interrupted before the
+        load began.
     """
     missing = [module for module in _NEEDED if importlib.util.find_spec(module) is None]
     if missing:
-        print(f"greeninfer demo needs {' and '.join(missing)}: pip install 'greeninfer[demo]'", file=sys.stderr)
+        print(f"greeninfer demo needs {', '.join(missing)}: pip install 'greeninfer[demo]'", file=sys.stderr)
         return 2
     from greeninfer.demo._run import run
 

@@ -1,8 +1,9 @@
 """The clients, in a process of their own: each sends a text, waits for the answer, thinks for a moment, and so on.
 
-``python -m greeninfer.demo._clients`` reads what to do as one line of JSON from standard input, and writes a line for
-every answer: ``[index of the classifier, index of the text, whether it was right]``. It ends when standard input does,
-so that it never outlives whoever started it. What broke it is its last line: ``{"error": "..."}``.
+``python -m greeninfer.demo._clients`` reads what to do as one line of JSON from standard input. It writes
+``{"ready": true}`` when it begins, and a line for every answer: ``[index of the classifier, index of the text, whether
+it was right]``. It ends when standard input does, so that it never outlives whoever started it. What broke it is its
+last line: ``{"error": "..."}``.
 
 In a process of its own it takes no turn of the server's interpreter, and its CPU time is no request's: it is on the
 books as "other".
@@ -145,6 +146,8 @@ async def _ask(http: httpx.AsyncClient, card: Card, texts: Sequence[str]) -> lis
 
 async def _until_told(order: Order) -> None:
     """Keep the clients going until standard input ends, and write their answers to standard output."""
+    import httpx  # noqa: F401 - takes its time, and the load begins after it
+
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
     numbers = {route: number for number, route in enumerate(order.routes)}
 
@@ -154,6 +157,7 @@ async def _until_told(order: Order) -> None:
         loop.call_soon_threadsafe(stop.set)
 
     threading.Thread(target=listen, name="until-told", daemon=True).start()
+    print(json.dumps({"ready": True}), flush=True)
     await send(
         order,
         {task.name: task.test for task in load_tasks()},

@@ -20,6 +20,7 @@ THINK_SECONDS = 0.02
 COMMAND = (sys.executable, "-m", "greeninfer.demo._clients")
 """What the clients are."""
 
+_START_SECONDS = 30.0
 _STOP_SECONDS = 10.0  # longer than any answer takes
 
 
@@ -59,16 +60,17 @@ class Load:
         self._command = command
         self._answers: dict[Route, dict[int, bool]] = {route: {} for route in routes}
         self._lock = threading.Lock()
+        self._ready = threading.Event()
         self._ended = threading.Event()
         self._error = ""
         self._process: subprocess.Popen[str] | None = None
         self._reader: threading.Thread | None = None
 
     def start(self) -> None:
-        """Start the clients."""
+        """Start the clients, and return when they begin, or broke; ``stop`` tells what broke them."""
         # In the folder of the package, so that it is found wherever the demo was started, and nothing else is. In a
         # session of its own, so that Ctrl-C reaches only the demo, which then lets the last answers come.
-        self._process = subprocess.Popen(
+        self._process = subprocess.Popen(  # noqa: S603 - our own interpreter on our own module
             self._command,
             cwd=Path(greeninfer.__file__).parents[1],
             stdin=subprocess.PIPE,
@@ -81,8 +83,11 @@ class Load:
         assert self._process.stdin is not None
         try:
             print(self._order.to_json(), file=self._process.stdin, flush=True)
-        except OSError as error:  # it is gone already; its exit code says more
-            self._error = repr(error)
+        except OSError as error:  # it is gone already
+            self._error = f"the clients do not start: {error!r}"
+        if not self._ready.wait(_START_SECONDS):
+            self._error = f"the clients did not start within {_START_SECONDS:g} s"
+            self._ended.set()
 
     def wait(self, seconds: float) -> bool:
         """Wait that long; return False at once when the clients broke."""
@@ -123,12 +128,14 @@ class Load:
             for line in process.stdout:
                 told = json.loads(line)
                 if isinstance(told, dict):
-                    self._error = told["error"]
+                    self._error = told.get("error", "")
+                    self._ready.set()
                     continue
                 number, index, right = told
                 with self._lock:
                     self._answers[self._order.routes[number]][index] = right
         self._ended.set()
+        self._ready.set()
 
 
 def _close(process: subprocess.Popen[str]) -> None:

@@ -24,9 +24,9 @@ TEMPLATES: Final[Mapping[Way, str]] = {way: f"/{way}/{{task}}/{{model}}" for way
 """The route of each way, which is the name of its requests."""
 
 TITLES: Final[Mapping[str, str]] = {
-    TEMPLATES["async"]: "on the event loop",
-    TEMPLATES["sync"]: "in a thread pool",
-    TEMPLATES["stream"]: f"{STREAMED} texts streamed",
+    TEMPLATES["async"]: "event loop",
+    TEMPLATES["sync"]: "thread pool",
+    TEMPLATES["stream"]: f"{STREAMED} texts each",
 }
 """What a person should know of a route."""
 

@@ -53,7 +53,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class ServingRow:
-    """What the requests of one route of the service took beside the classifiers: HTTP, JSON, validation, thread pool.
+    """What the requests of one route of the service took beside the classifiers: routing, checks, JSON, thread pool.
 
     Args:
         name: the route.

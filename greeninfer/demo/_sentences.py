@@ -78,13 +78,15 @@ def _compare_serving(groups: Sequence[Group], serving: Sequence[ServingRow]) -> 
     """Say what serving itself costs against the cheapest and the dearest model."""
     own = mean_joules(serving)
     models = list(dict.fromkeys(row.model for group in groups for row in group.rows))
-    means = {model: mean_joules([row for group in groups for row in group.rows if row.model == model]) for model in models}
+    means = {
+        model: mean_joules([row for group in groups for row in group.rows if row.model == model]) for model in models
+    }
     known = {model: joules for model, joules in means.items() if joules}
     if not own or len(known) < 2:
         return ""
     cheap, dear = min(known, key=lambda model: known[model]), max(known, key=lambda model: known[model])
     return (
-        f"Serving itself, without any model, costs {number(own)} J per HTTP request: as much as "
+        f"Serving itself (routing, checks, JSON, threads) costs {number(own)} J per HTTP request: as much as "
         f"{number(own / known[cheap])} answers of {cheap}, or {number(own / known[dear])} of {dear}."
     )
 
@@ -95,8 +97,8 @@ def _meaning(meters: Sequence[MeterInfo]) -> tuple[str, ...]:
     return (
         *(_source(meter) for meter in meters),
         "A request's joules are its own work and its part of the power that the machine draws anyway, while it ran. "
-        "Not in them: training, the pauses between requests (idle), the clients, which are a process of their own "
-        "(other), the network. ± holds about 95 %; it covers the "
+        "Not in them: training, the pauses between requests (idle), the clients, which are a process of their own, "
+        "and what the HTTP server does outside the application (other), the network. ± holds about 95 %; it covers the "
         "spread of requests and the dividing, not the meter.",
     )
 

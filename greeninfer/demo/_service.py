@@ -43,6 +43,7 @@ def build_app(classifiers: Sequence[Classifier], registry: CollectorRegistry) ->
     """
     from fastapi import Body, FastAPI, HTTPException
     from fastapi.responses import StreamingResponse
+    from starlette import routing
 
     limited = _OneThreadEach()
     calls: dict[Route, Classify] = {}
@@ -57,13 +58,11 @@ def build_app(classifiers: Sequence[Classifier], registry: CollectorRegistry) ->
         return calls[task, model]
 
     app = FastAPI(title="greeninfer demo", docs_url=None, redoc_url=None)
-    app.add_route("/", LivePage(), include_in_schema=False)
+    app.router.routes.append(routing.Route("/", LivePage(), methods=["GET"], include_in_schema=False))
     greeninfer.instrument(app, registry=registry, exclude=(*EXCLUDED, "/"))
 
     @app.post(TEMPLATES["sync"])
-    def in_a_thread(
-        task: str, model: str, text: str = Body(embed=True, max_length=MOST_CHARACTERS)
-    ) -> dict[str, str]:
+    def in_a_thread(task: str, model: str, text: str = Body(embed=True, max_length=MOST_CHARACTERS)) -> dict[str, str]:
         return {"label": called(task, model)(text)}
 
     @app.post(TEMPLATES["async"])
@@ -77,7 +76,9 @@ def build_app(classifiers: Sequence[Classifier], registry: CollectorRegistry) ->
 
     @app.post(TEMPLATES["stream"])
     def streamed(
-        task: str, model: str, texts: list[str] = Body(embed=True, min_length=1, max_length=MOST_TEXTS)
+        task: str,
+        model: str,
+        texts: list[str] = Body(embed=True, min_length=1, max_length=MOST_TEXTS),  # noqa: B008 - FastAPI's way
     ) -> Any:
         classify = called(task, model)
         if max(map(len, texts)) > MOST_CHARACTERS:

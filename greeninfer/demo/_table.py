@@ -1,4 +1,4 @@
-"""The demo's table and books, rendered from plain data: aligned text for everybody, Rich for a terminal."""
+"""The demo's tables and books, rendered from plain data: aligned text for everybody, Rich for a terminal."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from greeninfer._records import NANO
 from greeninfer.demo._books import Totals
 from greeninfer.demo._report import Report
-from greeninfer.demo._rows import Row
+from greeninfer.demo._rows import Row, ServingRow, mean_joules
 from greeninfer.demo._sentences import number
 
 if TYPE_CHECKING:
@@ -27,6 +27,15 @@ _HEAD = (
     ("p50", "ms"),
     ("p95", "ms"),
 )
+_SERVING_HEAD = (
+    ("what serving itself costs", "route"),
+    ("", ""),
+    ("HTTP", "requests"),
+    ("joules per", "request"),
+    ("J per", "1,000"),
+    ("p50", "ms"),
+    ("p95", "ms"),
+)
 _BOOKS_HEAD = ("where the joules went", "joules", "share")
 _STATES = (
     ("attributed", "attributed to requests"),
@@ -38,27 +47,23 @@ _STATES = (
 
 def plain_report(report: Report) -> str:
     """Return the whole report as aligned text, lines of about ``WIDTH`` columns."""
-    parts = [_plain_table(report), _plain_books(report.totals) if report.totals.domains else _verdict(report.totals)]
+    books = _plain_books(report.totals) if report.totals.domains else _verdict(report.totals)
+    parts = [_plain_table(report), _plain_serving(report.serving), books]
     parts += [textwrap.fill(sentence, WIDTH) for sentence in _notes(report)]
-    return "\n\n".join(parts)
+    return "\n\n".join(filter(None, parts))
 
 
 def progress_line(report: Report) -> str:
-    """Return one line: seconds, requests, joules by state of knowledge and the mean joules of each model's requests."""
+    """Return one line: seconds, requests, joules by state of knowledge, mean joules of each model and of serving."""
     rows = [row for group in report.groups for row in group.rows]
-    nanojoules: dict[str, int] = {}
-    metered: dict[str, int] = {}
-    for route in report.totals.routes.values():
-        nanojoules[route.model] = nanojoules.get(route.model, 0) + route.nanojoules
-        metered[route.model] = metered.get(route.model, 0) + route.metered
-    means = [
-        f"{model} {number(nanojoules[model] / metered[model] / NANO)}"
-        for model in dict.fromkeys(row.model for row in rows)
-        if metered.get(model)
+    models = dict.fromkeys(row.model for row in rows)
+    means = [(model, mean_joules([row for row in rows if row.model == model])) for model in models]
+    known = [
+        f"{what} {number(joules)}" for what, joules in (*means, ("serving", mean_joules(report.serving))) if joules
     ]
     return (
         f"{report.seconds:4.0f} s {sum(row.requests for row in rows):6,} requests {report.totals.metered / NANO:8.1f} J"
-        f"{_knowledge(report.totals)}; J per request: {', '.join(means) or 'none settled yet'}"
+        f"{_knowledge(report.totals)}; J per request: {', '.join(known) or 'none settled yet'}"
     )
 
 
@@ -76,6 +81,7 @@ def rich_report(report: Report, status: str) -> RenderableType:
         table.add_row(Text(group.title, style="bold cyan"))
         for row in group.rows:
             table.add_row(*_cells(row))
+    table.add_row(Text("serving itself", style="bold cyan"), *_serving_cells(report.serving))
     books = Table(box=None, pad_edge=False, header_style="bold")
     for head in _BOOKS_HEAD:
         books.add_column(head, justify="left" if head == _BOOKS_HEAD[0] else "right", no_wrap=True)
@@ -89,7 +95,7 @@ def rich_report(report: Report, status: str) -> RenderableType:
         Text(f"{meter.name}: {meter.quality}; {meter.source}", style="dim", no_wrap=True, overflow="ellipsis")
         for meter in report.totals.meters
     )
-    return Stack(Text(status, style="dim"), "", table, "", books, verdict, *origins)
+    return Stack(Text(status, style="dim"), table, "", books, verdict, *origins)
 
 
 def _cells(row: Row) -> tuple[str, ...]:
@@ -105,6 +111,17 @@ def _cells(row: Row) -> tuple[str, ...]:
         number(row.times),
         _milliseconds(row.p50_seconds),
         _milliseconds(row.p95_seconds),
+    )
+
+
+def _serving_cells(rows: Sequence[ServingRow]) -> tuple[str, ...]:
+    """Return the cells of all routes together, as far as they have a meaning together."""
+    joules = mean_joules(rows)
+    return (
+        f"{sum(row.requests for row in rows):,}",
+        "",
+        number(joules),
+        number(None if joules is None else 1000 * joules, 3),
     )
 
 
@@ -129,14 +146,39 @@ def with_half_width(value: float | None, half_width: float | None) -> str:
 def _plain_table(report: Report) -> str:
     blocks = [[_cells(row) for row in group.rows] for group in report.groups]
     heads = [tuple(over for over, _ in _HEAD), tuple(under for _, under in _HEAD)]
-    lines_of_cells = [*heads, *(cells for block in blocks for cells in block)]
-    widths = [max(len(cells[column]) for cells in lines_of_cells) for column in range(len(_HEAD))]
+    widths = _widths([*heads, *(cells for block in blocks for cells in block)])
     lines = [_aligned(head, widths) for head in heads]
     for group, block in zip(report.groups, blocks, strict=True):
         known = f"{group.labels} labels; always guessing the commonest is right for {100 * group.majority:.0f} %"
         lines += ["-" * (sum(widths) + len(widths) - 1), f"{group.title} ({known})"]
         lines += [_aligned(cells, widths) for cells in block]
     return "\n".join(line.rstrip() for line in lines)
+
+
+def _plain_serving(rows: Sequence[ServingRow]) -> str:
+    if not rows:
+        return ""
+    heads = [tuple(over for over, _ in _SERVING_HEAD), tuple(under for _, under in _SERVING_HEAD)]
+    block = [
+        (
+            row.name,
+            row.title.ljust(max(len(each.title) for each in rows)),
+            f"{row.requests:,}",
+            with_half_width(row.joules, row.half_width_joules),
+            number(None if row.joules is None else 1000 * row.joules, 3),
+            _milliseconds(row.p50_seconds),
+            _milliseconds(row.p95_seconds),
+        )
+        for row in rows
+    ]
+    widths = _widths([*heads, *block])
+    lines = [_aligned(cells, widths) for cells in (*heads, *block)]
+    lines.insert(2, "-" * (sum(widths) + len(widths) - 1))
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _widths(lines: Sequence[Sequence[str]]) -> list[int]:
+    return [max(map(len, column)) for column in zip(*lines, strict=True)]
 
 
 def _aligned(cells: Sequence[str], widths: Sequence[int]) -> str:

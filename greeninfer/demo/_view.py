@@ -23,7 +23,7 @@ def open_view(*, silent: bool, seconds: float, url: str) -> Iterator[Show]:
     Args:
         silent: show nothing.
         seconds: how long the load will last.
-        url: where the metrics are.
+        url: where the live page is.
     """
     if silent:
         yield _show_nothing

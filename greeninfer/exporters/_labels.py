@@ -53,6 +53,6 @@ class Ceilings:
 def encodable(value: str) -> str:
     """Return text without lone surrogates.
 
-    One of them, as in a path that is not UTF-8, would fail every later scrape of a registry, or every batch of OTLP.
+    One of them, as in a path that is not UTF-8, would fail every later scrape of a registry; OTLP loses the attribute.
     """
     return value.encode("utf-8", "backslashreplace").decode("utf-8")

@@ -110,7 +110,7 @@ class Instruments:
         self._retired = Totals(COUNTERS)
         self._sources: tuple[Totals, ...] = (self._retired,)
         self._changing = threading.Lock()
-        self.meter = provider.get_meter("greeninfer", _version())
+        self.meter = provider.get_meter("greeninfer", own_version())
         for each in OBSERVED:
             self._create(self.meter, each)
         self.energy = self.histogram(
@@ -212,7 +212,8 @@ _made: weakref.WeakKeyDictionary[MeterProvider, Instruments] = weakref.WeakKeyDi
 _making = threading.Lock()
 
 
-def _version() -> str:
+def own_version() -> str:
+    """Return the version that stands beside our name as the scope of all figures, or ""."""
     try:
         return version("greeninfer")
     except PackageNotFoundError:  # run from a source tree

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from greeninfer._energy import Measurement
 from greeninfer.exporters._labels import encodable
-from greeninfer.exporters._otel_instruments import Attributes, Instruments, attributes
+from greeninfer.exporters._otel_instruments import Attributes, Instruments, attributes, own_version
 
 if TYPE_CHECKING:
     from opentelemetry._logs import LoggerProvider
@@ -60,7 +60,7 @@ class Events:
     def __init__(self, provider: LoggerProvider | None) -> None:
         from opentelemetry._logs import SeverityNumber, get_logger_provider
 
-        self._logger = (provider or get_logger_provider()).get_logger("greeninfer")
+        self._logger = (provider or get_logger_provider()).get_logger("greeninfer", own_version())
         self._severity = SeverityNumber.INFO
 
     def wanted(self) -> bool:
@@ -173,5 +173,5 @@ def _plain(given: Mapping[str, object]) -> dict[str, AttributeValue]:
         if isinstance(value, str):
             plain[encodable(name)] = encodable(value)
         elif isinstance(value, bool | float) or (isinstance(value, int) and -(2**63) <= value < 2**63):
-            plain[encodable(name)] = value  # a wider integer would fail the whole batch
+            plain[encodable(name)] = value  # of a wider integer OTLP makes an error in the log
     return plain

@@ -104,7 +104,6 @@ class OtelExporter:
     def close(self) -> None:
         """Take back what nobody keeps up to date any more; the counters stay, as they are still true."""
         self._machine.end()
-        self._totals.now = {}
         self._instruments.end(self._totals)
 
     def _know(self, settlement: Settlement) -> None:

@@ -43,7 +43,7 @@ def _name(request: Any, _view: object, _args: object, _kwargs: object) -> None:
     scope = getattr(request, "scope", None)
     route = getattr(request.resolver_match, "route", None)
     if isinstance(scope, MutableMapping) and isinstance(route, str):
-        # re_path's anchors go; include() leaves those of the inner pattern where they are
+        # The anchors of re_path are no part of a path; those between an include and what it includes, Django removes.
         scope["path_template"] = "/" + route.removeprefix("^").removesuffix("$").removeprefix("/")
 
 

@@ -41,8 +41,10 @@ def is_charged(live: Live, joules: float, outcome: str) -> None:
 
 @pytest.mark.parametrize(
     ("status", "outcome"),
-    [(200, "ok"), (204, "ok"), (307, "ok"), (400, "ok"), (404, "ok"), (422, "ok"), (499, "ok")]
-    + [(500, "error"), (503, "error"), (599, "error"), (http_statuses.HTTPStatus.BAD_GATEWAY, "error")],
+    [
+        *((status, "ok") for status in (200, 204, 307, 400, 404, 422, 499)),
+        *((status, "error") for status in (500, 503, 599, http_statuses.HTTPStatus.BAD_GATEWAY)),
+    ],
 )
 async def test_a_status_from_500_up_is_an_error(status: int, outcome: str) -> None:
     """What the client did wrong, the service did right."""
@@ -277,7 +279,7 @@ async def test_an_application_that_answers_a_client_that_has_left() -> None:
 
 
 async def test_a_server_that_refuses_to_send_to_a_client_that_left() -> None:
-    """uvicorn raises this from ``send`` for a websocket, other servers for anything."""
+    """Uvicorn raises this from ``send`` for a websocket, other servers for anything."""
 
     class ClientDisconnected(OSError):
         pass
@@ -456,10 +458,10 @@ def test_a_request_that_is_dropped_lasted_until_its_last_step() -> None:
         work = EnergyMiddleware(app, name=RAW)(http(), receive_nothing, receive_nothing)  # type: ignore[arg-type]
         loop = asyncio.new_event_loop()
 
-        async def step() -> None:
-            work.send(None)
+        async def step(coroutine: Any) -> None:
+            coroutine.send(None)
 
-        loop.run_until_complete(step())
+        loop.run_until_complete(step(work))
         assert sum(live.open_spans().values()) == 1
         del work
         gc.collect()
@@ -486,6 +488,7 @@ async def receive_nothing(*_args: object) -> Message:
 
 async def test_nothing_of_a_request_stays_in_memory() -> None:
     """No circle of references: with the collector off, the application's objects go with the request."""
+
     class Weight:
         pass
 

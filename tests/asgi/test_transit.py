@@ -284,7 +284,7 @@ async def test_an_application_is_whatever_returns_something_to_await(app: Any) -
 
 
 async def test_a_server_takes_it_for_an_asgi_3_application() -> None:
-    """uvicorn looks at ``__call__`` to tell the versions apart."""
+    """Uvicorn looks at ``__call__`` to tell the versions apart."""
     assert inspect.iscoroutinefunction(EnergyMiddleware(answer).__call__)
     assert not inspect.isclass(EnergyMiddleware(answer))
 

@@ -15,8 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from greeninfer.dashboards import shipped
 
 
@@ -64,6 +62,8 @@ class Prometheus:
 @contextmanager
 def prometheus(folder: Path, targets: Sequence[str]) -> Iterator[Prometheus]:
     """Run a Prometheus with the shipped configuration, but every second and with these targets."""
+    import yaml  # not there without the extra dev, and this module is imported before that is looked at
+
     for name in ("prometheus.yml", "greeninfer.rules.yml"):
         (folder / name).write_bytes(shipped()[f"prometheus/{name}"])
     config = yaml.safe_load((folder / "prometheus.yml").read_text())

@@ -12,7 +12,7 @@ import pytest
 
 from greeninfer.dashboards import shipped
 
-yaml = pytest.importorskip("yaml", reason="PyYAML is not installed; it comes with the extra dev")
+yaml = pytest.importorskip("yaml", reason="PyYAML is not installed; pip install PyYAML")
 
 PROMTOOL = pytest.mark.skipif(
     shutil.which("promtool") is None, reason="promtool is not installed: apt install prometheus"

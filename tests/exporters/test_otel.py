@@ -434,7 +434,7 @@ def test_phase_names_made_up_per_request_are_bounded() -> None:
 
 
 @pytest.mark.parametrize("text", WEIRD, ids=short)
-def test_any_text_can_be_sent(text: str) -> None:
+def test_any_text_can_be_sent(text: str, caplog: pytest.LogCaptureFixture) -> None:
     metrics_encoder = pytest.importorskip("opentelemetry.exporter.otlp.proto.common.metrics_encoder")
     log_encoder = pytest.importorskip("opentelemetry.exporter.otlp.proto.common._log_encoder")
     sdk = Sdk()
@@ -455,8 +455,11 @@ def test_any_text_can_be_sent(text: str) -> None:
     )
     collection = sdk.collect()
     sent = metrics_encoder.encode_metrics(collection.data).SerializeToString()
+    logged = log_encoder.encode_logs(sdk.events).SerializeToString()
     assert text.encode("utf-8", "backslashreplace") in sent
-    assert log_encoder.encode_logs(sdk.events).SerializeToString()
+    assert (b"greeninfer.name" in logged) == bool(text)
+    assert text.encode("utf-8", "backslashreplace") in logged
+    assert not caplog.records, "an SDK loses what it cannot encode, and logs an error"
 
 
 # Generative AI.
@@ -789,6 +792,14 @@ def test_an_sdk_that_raises_takes_nothing_from_the_counters(caplog: pytest.LogCa
     assert collection.total("greeninfer.energy", state="attributed") == pytest.approx(attributed / NANO, abs=1e-9)
     assert collection.count("greeninfer.request.energy") == 3
     assert sum("greeninfer.export_failed exporter=otel" in each.getMessage() for each in caplog.records) == 1
+
+
+def test_the_counters_are_there_before_an_sdk_can_raise() -> None:
+    sdk = Sdk()
+    sdk.events_of.add_log_record_processor(Angry())  # type: ignore[arg-type]
+    with pytest.raises(RuntimeError, match="no more logs"):
+        sdk.exporter().export(full())
+    assert sdk.collect().total("greeninfer.energy", state="idle") == 0.4
 
 
 def test_a_collection_sees_whole_ticks() -> None:

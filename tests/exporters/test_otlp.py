@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from live import Live, spin
+from live import Live, play, spin
 
 pytest.importorskip("opentelemetry.sdk.metrics", reason="opentelemetry-sdk is not installed")
 
@@ -243,6 +243,35 @@ def test_a_trace_that_is_not_sampled_leaves_no_exemplar_and_no_event(wire: tuple
     assert received.logs == []
 
 
+PAGE = Path(__file__).parents[2] / "docs" / "opentelemetry.md"
+ONE_REQUEST = """
+import greeninfer
+
+with greeninfer.measure("classify"):
+    sorted(range(100_000))
+"""
+
+
+def test_the_set_up_of_the_page_sends_the_last_request_of_a_program(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("opentelemetry.exporter.otlp.proto.http", reason="the OTLP exporter over HTTP is not installed")
+    setup = PAGE.read_text(encoding="utf-8").split("```python\n")[1].split("```")[0]
+    with http_receiver() as received:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", received.address)
+        play(setup + ONE_REQUEST, tmp_path, EXPORTERS="otel", METERS="estimate", POWER_MODEL="5:20")
+    [seconds] = received.last("greeninfer.request.duration", name="classify").values()
+    assert (seconds.count, seconds.unit) == (1, "s")
+
+
+def test_the_page_names_every_metric() -> None:
+    text = PAGE.read_text(encoding="utf-8")
+    golden = (Path(__file__).parent / "golden" / "otel.txt").read_text(encoding="utf-8")
+    names = [line.split(" [")[0] for line in golden.splitlines() if line and not line.startswith(" ")]
+    assert len(names) == 18
+    assert [name for name in names if f"`{name}`" not in text] == []
+
+
 # Receivers that fail.
 
 
@@ -316,19 +345,19 @@ def serve(live: Live, requests: int, tracer: Any = None) -> list[float]:
 def test_an_endpoint_that_fails_is_not_noticed(kind: str, protocol: str, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.CRITICAL, "opentelemetry")  # an SDK says a lot of it
     with Live(1.0, tick_seconds=0.02) as live:
-        alone = serve(live, 300)
+        alone = serve(live, 200)
     with bad_endpoint(kind) as address, program(address, protocol, seconds=0.05, timeout=0.4) as sdk:
         exporter = sdk.exporter()
         with Live(1.0, exporter, tick_seconds=0.02) as live:
             begun = len(live.collected.settlements)
-            took = serve(live, 600, sdk.spans.get_tracer("shop"))
+            took = serve(live, 300, sdk.spans.get_tracer("shop"))
             ticks = len(live.collected.settlements) - begun
             settled = live.named("classify")
             failures = live.collected.failures()
             told = exporter._totals.sums["greeninfer.energy"].published
             books = live.collected.nanojoules()
     # Leaving the blocks has asserted that the books closed on the meter and that nothing is left running.
-    assert len(settled) == 600
+    assert len(settled) == 300
     assert all(each.outcome == "ok" for each in settled)
     assert sum(told.values()) == books
     assert not {key for key in failures if key[0] == "otel"}, failures

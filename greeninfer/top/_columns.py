@@ -1,0 +1,124 @@
+"""The table's columns: what stands in each, and which of them fit into a width."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from greeninfer.top._numbers import UNKNOWN, clean, count, estimated, milliseconds, number, percent, shortened, width
+from greeninfer.top._rows import Row
+
+Line = list[tuple[str, str]]
+"""Pieces of a line, each with its style in Rich's words, "" for none."""
+
+_SHORTEST: Final = 12
+"""Columns that a name keeps before another column is left out for it."""
+
+
+def _plain(_row: Row) -> str:
+    return ""
+
+
+def _bold(_row: Row) -> str:
+    return "bold"
+
+
+def _failed(row: Row) -> str:
+    return f"{count(row.errors)}+{count(row.cancelled)}"
+
+
+def _alarm(row: Row) -> str:
+    return "bold red" if row.errors_lately else ""
+
+
+def _doubt(row: Row) -> str:
+    return "" if row.quality in ("measured", "shared", None) else "yellow"
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column.
+
+    Args:
+        over, under: its head, in two lines.
+        cell: what stands in it.
+        drop: the column with the highest is left out first where not all fit; 0: never.
+        style: how it looks.
+        is_name: set from the left, and shortened where it must be.
+        needed: whether any row has something to say in it.
+    """
+
+    over: str
+    under: str
+    cell: Callable[[Row], str]
+    drop: int = 0
+    style: Callable[[Row], str] = _plain
+    is_name: bool = False
+    needed: Callable[[Row], object] = bool
+
+
+COLUMNS: Final = (
+    Column("", "name", lambda row: clean(row.name), is_name=True),
+    Column("", "model", lambda row: clean(row.model), is_name=True, needed=lambda row: row.model),
+    Column("requests", "/s", lambda row: number(row.requests_per_second)),
+    Column("J per", "request", lambda row: estimated(number(row.joules), row.quality), style=_bold),
+    Column("the same", "overall", lambda row: estimated(number(row.joules_overall), row.quality), 4),
+    Column("", "watts", lambda row: estimated(number(row.watts), row.quality), style=_bold),
+    Column("share", "%", lambda row: percent(row.share), 7),
+    Column("p50", "ms", lambda row: milliseconds(row.p50), 6),
+    Column("p95", "ms", lambda row: milliseconds(row.p95), 1),
+    Column("errors+", "cancelled", _failed, 3, _alarm),
+    Column("in", "flight", lambda row: count(row.in_flight), 5),
+    Column("tokens", "/s", lambda row: number(row.tokens_per_second), 8, needed=lambda row: row.tokens),
+    Column("J per", "token", lambda row: estimated(number(row.joules_per_token), row.quality), 2,
+           needed=lambda row: row.tokens),
+    Column("", "quality", lambda row: clean(row.quality or UNKNOWN), 9, _doubt),
+)  # fmt: skip
+
+
+class _Laid:
+    """A column with its cells and its width."""
+
+    def __init__(self, column: Column, rows: Sequence[Row]) -> None:
+        self.column = column
+        self.cells = [column.over, column.under, *map(column.cell, rows)]
+        self.width = max(map(width, self.cells))
+
+    @property
+    def least(self) -> int:
+        return min(self.width, _SHORTEST) if self.column.is_name else self.width
+
+
+def table(rows: Sequence[Row], columns: int | None) -> list[Line]:
+    """Return aligned lines, two of them the head, within so many columns of a terminal if that is possible."""
+    laid = [_Laid(column, rows) for column in COLUMNS if any(map(column.needed, rows))]
+    if columns is not None:
+        while sum(each.least + 1 for each in laid) - 1 > columns and any(each.column.drop for each in laid):
+            laid.remove(max(laid, key=lambda each: each.column.drop))
+        _shrink(laid, columns)
+    heads: list[Line] = [[(_set(each, place), "bold") for each in laid] for place in (0, 1)]
+    body = [
+        [(_set(each, place), each.column.style(row)) for each in laid] for place, row in enumerate(rows, len(heads))
+    ]
+    return [_spaced(line) for line in heads + body]
+
+
+def _shrink(laid: list[_Laid], columns: int) -> None:
+    """Take from the widest name, again and again, until all fit."""
+    names = [each for each in laid if each.column.is_name]
+    while names and sum(each.width + 1 for each in laid) - 1 > columns:
+        widest = max(names, key=lambda each: each.width)
+        if widest.width <= 1:
+            return
+        widest.width -= 1
+
+
+def _set(laid: _Laid, place: int) -> str:
+    text = shortened(laid.cells[place], laid.width)
+    blanks = " " * (laid.width - width(text))
+    return text + blanks if laid.column.is_name else blanks + text
+
+
+def _spaced(line: Line) -> Line:
+    return [piece for each in line for piece in ((" ", ""), each)][1:]
