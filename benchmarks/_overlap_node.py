@@ -1,8 +1,8 @@
 """A simulated node with one core, on which the requests of an event loop run: its joules are known by what ran.
 
 Power is P0 + (Pact + watts of the route) while a step of a request has the core, and P0 otherwise. The node is told
-whose step begins and ends, and reads the CPU clock of the loop's thread at each such edge and at each look of the meter:
-truth is exact to that clock. It knows nothing of spans; the thing under test knows nothing of routes' watts.
+whose step begins and ends, and reads the CPU clock of the loop's thread at each such edge and each time that the meter
+is read: truth is exact to that clock. It knows nothing of spans; what is under test knows nothing of routes' watts.
 """
 
 from __future__ import annotations

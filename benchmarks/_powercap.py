@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 RANGE_UJ = 262_143_328_850
-START_UJ = 1_000_000_000
+START_UJ = RANGE_UJ - 3_000_000_000  # so that it wraps soon
 PERIOD_SECONDS = 0.005
 
 
@@ -60,4 +60,4 @@ class Powercap:
         begun = time.monotonic()
         while not self._over.wait(PERIOD_SECONDS):
             self._microjoules = START_UJ + int((time.monotonic() - begun) * self._watts * 1e6)
-            os.pwrite(self._file, b"%012d\n" % self._microjoules, 0)
+            os.pwrite(self._file, b"%012d\n" % (self._microjoules % RANGE_UJ), 0)

@@ -10,24 +10,37 @@ and a process of its own, so that nothing is patched for a neighbour.
 from __future__ import annotations
 
 import asyncio
+import inspect
 import json
 import os
 import socket
 import sys
 import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
 MODEL_SECONDS = 0.005
 
 
-def application() -> Any:
-    """Return the service without anything mounted."""
+def application(own_telemetry: bool = False) -> Any:
+    """Return the service without anything mounted.
+
+    FastAPI from 0.165 on has OpenTelemetry of its own, which wakes up as soon as a provider is set; it would be charged
+    to whoever set that, so it is off but for the case that shows it.
+
+    Raises:
+        ImportError: if FastAPI is not here, or has none of its own where that is asked for.
+    """
     from fastapi import FastAPI
 
-    app = FastAPI()
+    if "telemetry" not in inspect.signature(FastAPI).parameters:
+        if own_telemetry:
+            raise ImportError("this FastAPI has no OpenTelemetry of its own, later ones do")
+        app = FastAPI()
+    else:
+        app = FastAPI(telemetry=None if own_telemetry else {"tracing": False, "metrics": False, "logs": False})
 
     @app.get("/predict/{x}")
     async def predict(x: int) -> dict[str, int]:
@@ -77,10 +90,32 @@ def greeninfer(app: Any) -> None:
     greeninfer.instrument(app)
 
 
+def soak(app: Any) -> None:
+    """Mount ours on a service that also streams and fails."""
+    from fastapi import HTTPException
+    from fastapi.responses import StreamingResponse
+
+    @app.get("/stream/{x}")
+    async def stream(x: int) -> StreamingResponse:
+        async def parts() -> AsyncIterator[str]:
+            for number in range(5):
+                yield f"{x + number}\n"
+                await asyncio.sleep(0.001)
+
+        return StreamingResponse(parts())
+
+    @app.get("/fail/{x}")
+    async def fail(x: int) -> None:
+        raise HTTPException(503, f"no {x}")
+
+    greeninfer(app)
+
+
 def greeninfer_otel(app: Any) -> None:
     """Mount ours, and set up OpenTelemetry as an application does that exports to its collector, or to nobody."""
-    import greeninfer
     from opentelemetry import metrics
+
+    import greeninfer
 
     exporter: Any = NullMetricExporter()
     if endpoint := os.environ.get("SERVING_OTLP_ENDPOINT"):
@@ -102,6 +137,12 @@ def starlette_exporter(app: Any) -> None:
 
     app.add_middleware(PrometheusMiddleware)
     app.add_route("/metrics", handle_metrics)
+
+
+def otel_provider(_app: Any) -> None:
+    from opentelemetry import metrics
+
+    metrics.set_meter_provider(meter_provider(NullMetricExporter()))
 
 
 def otel_metrics(app: Any) -> None:
@@ -149,11 +190,19 @@ def NullMetricExporter() -> Any:  # noqa: N802 - a class, made where its package
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One row of a table: ``mount`` puts it on the application, ``packages`` are what it needs."""
+    """One row of a table.
+
+    Args:
+        title: of the row.
+        mount: puts it on the application.
+        packages: what it needs.
+        own_telemetry: whether FastAPI's own OpenTelemetry is on.
+    """
 
     title: str
     mount: Callable[[Any], None]
     packages: str = ""
+    own_telemetry: bool = False
 
 
 _SDK = "opentelemetry-sdk"
@@ -164,9 +213,11 @@ CASES = {
     "noop": Case("an ASGI class that does nothing", no_op),
     "rapl": Case("greeninfer, meter rapl", greeninfer),
     "estimate": Case("greeninfer, meter estimate", greeninfer),
+    "soak": Case("greeninfer on a service that also streams and fails", soak),
     "otel": Case("greeninfer, exporters prometheus and otel", greeninfer_otel, _SDK),
     "instrumentator": Case("prometheus-fastapi-instrumentator", instrumentator, "prometheus-fastapi-instrumentator"),
     "starlette": Case("starlette-exporter", starlette_exporter, "starlette-exporter"),
+    "fastapi": Case("FastAPI's own OpenTelemetry, metrics", otel_provider, _SDK, own_telemetry=True),
     "otelmetrics": Case("OpenTelemetry FastAPI, metrics", otel_metrics, _OTEL),
     "oteltraces": Case("OpenTelemetry FastAPI, traces and metrics", otel_traces, _OTEL),
 }
@@ -196,7 +247,7 @@ def main() -> None:
 
     case = CASES[sys.argv[1]]
     try:
-        app = application()
+        app = application(case.own_telemetry)
         case.mount(app)
         __import__("uvicorn")
     except ImportError as error:

@@ -83,7 +83,7 @@ def quantile(rounds: Iterable[Round], part: float) -> float:
     raise ValueError("no requests, no latency")
 
 
-class Unavailable(Exception):  # noqa: N818 - not an error: the row is left out
+class Unavailable(Exception):
     """A case that cannot be run here."""
 
 

@@ -37,7 +37,7 @@ MOST_CPU_US = 25.0
 QUICK_SLACK = 3.0
 OURS = ("rapl", "estimate", "otel")
 TARGETED = OURS[:2]
-PEERS = ("instrumentator", "starlette", "otelmetrics", "oteltraces")
+PEERS = ("instrumentator", "starlette", "fastapi", "otelmetrics", "oteltraces")
 NOISE = (0.025, 0.975)
 RESAMPLES = 2000
 
@@ -91,10 +91,10 @@ def cost(report: Report, results: Rounds, what: str, slack: float | None) -> Non
     for case, rounds in results.items():
         ratios[case] = against_bare(results, case, lambda ours, bare: ours.per_second / bare.per_second)
         added[case] = against_bare(results, case, lambda ours, bare: ours.cpu_us - bare.cpu_us)
-        rows.append([
-            CASES[case].title, f"{statistics.median(each.per_second for each in rounds):,.0f}", spread(ratios[case], ".2f"),
-            f"{statistics.median(each.cpu_us for each in rounds):.0f}", spread(added[case], "+.0f"),
-        ])  # fmt: skip
+        throughput = statistics.median(each.per_second for each in rounds)
+        cpu_us = statistics.median(each.cpu_us for each in rounds)
+        figures = f"{throughput:,.0f}", spread(ratios[case], ".2f"), f"{cpu_us:.0f}", spread(added[case], "+.0f")
+        rows.append([CASES[case].title, *figures])
     report.table(what, ["", "requests/s", "ratio to bare", "server CPU us a request", "added to bare"], rows)
     if slack is None:
         return
@@ -212,7 +212,8 @@ def main() -> int:
     parts = [name if find_spec(name) else f"no {name}" for name in ("uvloop", "httptools")]
     load_average = " ".join(f"{each:.1f}" for each in os.getloadavg())
     print(
-        f"Python {platform.python_version()}, {os.cpu_count()} cores, load {load_average}, uvicorn with {', '.join(parts)}"
+        f"Python {platform.python_version()}, {os.cpu_count()} cores, load {load_average}, "
+        f"uvicorn with {', '.join(parts)}"
     )
     report = Report()
     measure(options, report, QUICK_SLACK if options.quick else 1.0)

@@ -18,7 +18,8 @@ import os
 import sys
 import time
 
-from _shared_node import Snapshot, serving
+from _shared_node import Snapshot
+from _worker_service import serving
 
 SUM_LIMIT, TRUTH_LIMIT = 0.03, 0.10
 

@@ -23,10 +23,6 @@ def nearest(text: str) -> str:
 
 @bentoml.service
 class Classifier:
-    def __init__(self) -> None:
-        with greeninfer.measure("warm up"):  # the meters are read from here on
-            nearest("warm up")
-
     @bentoml.api  # sync: BentoML runs it in a thread, and it is charged all the same
     def classify(self, text: str) -> str:
         return nearest(text)
@@ -47,8 +43,8 @@ if __name__ == "__main__":
     server = subprocess.Popen(serve, cwd=folder, env=environment, stdout=subprocess.DEVNULL)
     try:
         client = httpx.Client(base_url=f"http://127.0.0.1:{port}", transport=httpx.HTTPTransport(retries=8))
-        while client.get("/readyz").status_code != 200:
-            time.sleep(0.1)
+        while "greeninfer_meter_info{" not in client.get("/metrics").text:
+            time.sleep(0.05)  # until the meters are read
         for api in ("classify", "stream"):
             print(f"POST /{api}: {client.post(f'/{api}', json={'text': 'lost my card'}).text}")
         while (page := client.get("/metrics").text).count('request_energy_joules_sum{model="nearest"') < 2:

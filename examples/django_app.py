@@ -38,19 +38,20 @@ metrics = greeninfer.MetricsApp()
 
 
 async def app(scope, receive, send):
-    await (metrics if scope["path"] == "/metrics" else django)(scope, receive, send)
+    await (metrics if scope.get("path") == "/metrics" else django)(scope, receive, send)
 
 
 if __name__ == "__main__":
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning", lifespan="off"))
-    with greeninfer.Monitor():  # reads the meters from here on; without it, from the first request on
-        threading.Thread(target=server.run).start()
-        while not server.started:
-            time.sleep(0.01)
-        url = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-        for address in ("/classify/lost card", "/explain/lost card"):
-            print(f"GET {address}: {httpx.get(url + address).text}")
-        while (page := httpx.get(url + "/metrics").text).count("request_energy_joules_sum{") < 2:
-            time.sleep(0.05)  # a request's joules are on the page a moment after its answer
-        print(*(line for line in page.splitlines() if "request_energy_joules_sum{" in line), sep="\n")
-        server.should_exit = True
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning"))
+    threading.Thread(target=server.run).start()
+    while not server.started:
+        time.sleep(0.01)
+    url = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    while "greeninfer_meter_info{" not in httpx.get(url + "/metrics").text:
+        time.sleep(0.05)  # until the meters are read
+    for address in ("/classify/lost card", "/explain/lost card"):
+        print(f"GET {address}: {httpx.get(url + address).text}")
+    while (page := httpx.get(url + "/metrics").text).count("request_energy_joules_sum{") < 2:
+        time.sleep(0.05)  # a request's joules are on the page a moment after its answer
+    print(*(line for line in page.splitlines() if "request_energy_joules_sum{" in line), sep="\n")
+    server.should_exit = True

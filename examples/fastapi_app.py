@@ -44,14 +44,15 @@ async def stream(text: str) -> StreamingResponse:
 
 if __name__ == "__main__":
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning"))
-    with greeninfer.Monitor():  # reads the meters from here on; without it, from the first request on
-        threading.Thread(target=server.run).start()
-        while not server.started:
-            time.sleep(0.01)
-        url = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-        for path in ("/health", "/classify/lost card", "/explain/lost card", "/stream/money abroad"):
-            print(f"GET {path}: {httpx.get(url + path).text}")
-        while (page := httpx.get(url + "/metrics").text).count("request_energy_joules_sum{") < 3:
-            time.sleep(0.05)  # a request's joules are on the page a moment after its answer
-        print(*(line for line in page.splitlines() if "request_energy_joules_sum{" in line), sep="\n")
-        server.should_exit = True
+    threading.Thread(target=server.run).start()
+    while not server.started:
+        time.sleep(0.01)
+    url = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    while "greeninfer_meter_info{" not in httpx.get(url + "/metrics").text:
+        time.sleep(0.05)  # until the meters are read
+    for path in ("/health", "/classify/lost card", "/explain/lost card", "/stream/money abroad"):
+        print(f"GET {path}: {httpx.get(url + path).text}")
+    while (page := httpx.get(url + "/metrics").text).count("request_energy_joules_sum{") < 3:
+        time.sleep(0.05)  # a request's joules are on the page a moment after its answer
+    print(*(line for line in page.splitlines() if "request_energy_joules_sum{" in line), sep="\n")
+    server.should_exit = True

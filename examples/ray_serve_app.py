@@ -1,5 +1,6 @@
 """Ray Serve: what a sync and a streaming endpoint of a replica cost. Run it: python examples/ray_serve_app.py."""
 
+import asyncio
 import socket
 import time
 from difflib import SequenceMatcher
@@ -26,19 +27,16 @@ greeninfer.instrument(app)  # before @serve.ingress, which takes a copy: what is
 @serve.deployment
 @serve.ingress(app)
 class Classifier:
-    def __init__(self) -> None:
-        with greeninfer.measure("warm up"):  # the meters are read from here on
-            nearest("warm up")
-
     @app.get("/classify/{text}")  # sync: works in a thread of the pool, and is charged all the same
     def classify(self, text: str) -> str:
         return nearest(text)
 
-    @app.get("/stream/{text}")  # streamed: every burst of work is charged
+    @app.get("/stream/{text}")  # streamed: every burst of work is charged, the waits in between are not
     async def stream(self, text: str) -> StreamingResponse:
         async def tokens():
             for word in text.split():
                 yield f"{nearest(word)} "
+                await asyncio.sleep(0.05)
 
         return StreamingResponse(tokens())
 
@@ -50,6 +48,8 @@ if __name__ == "__main__":
     serve.start(http_options={"port": port}, logging_config={"log_level": "ERROR"})
     serve.run(Classifier.bind())
     url = f"http://127.0.0.1:{port}"
+    while "greeninfer_meter_info{" not in httpx.get(url + "/metrics").text:
+        time.sleep(0.05)  # until the meters are read
     for path in ("/classify/lost card", "/stream/money abroad"):
         print(f"GET {path}: {httpx.get(url + path).text}")
     while (page := httpx.get(url + "/metrics").text).count('request_energy_joules_sum{model="",name="/') < 2:

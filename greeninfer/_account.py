@@ -126,6 +126,7 @@ class SpanAccount(Account, Protocol):
     nested: int
     nested_cpu_seconds: float
     ran_seconds: float
+    step_cpu: float
     settled_at: float | None
 
     def tally(self) -> Credit:

@@ -112,6 +112,14 @@ class _Followed(wrapt.FunctionWrapper[..., Any]):
         """Return the same for the oldest protocols."""
         return self.__qualname__
 
+    def __copy__(self) -> _Followed:
+        """Return itself, as functions do."""
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> _Followed:
+        """Return itself, as functions do."""
+        return self
+
 
 following = Following()
 """The process's own: what it wraps is the process's, too."""
@@ -126,7 +134,7 @@ class _Errand:
         self._span = span
         self._function = function
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         carried = Carried(self._span)
         carried.resume()
         try:

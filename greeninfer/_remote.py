@@ -39,6 +39,7 @@ class Remote:
     nested = 0
     nested_cpu_seconds = 0.0
     ran_seconds = 0.0
+    step_cpu = 0.0
     cpu_seconds = 0.0
     children = 0
     held = 0

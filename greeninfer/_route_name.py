@@ -1,7 +1,7 @@
 """The route template of an ASGI request, read from its scope, where each framework leaves it in a place of its own.
 
 Only what stands in the application's code is ever taken, never a part of the path: names become metric labels, and
-paths come from clients. It is read in the sampler thread, so that a search costs the request nothing.
+paths come from clients.
 """
 
 from __future__ import annotations
@@ -9,23 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
+from greeninfer._account import Key
+
 UNMATCHED: Final = "(unmatched)"
 """The name of all requests that no route of the application matched, or whose route is not known."""
 
+_MOST_KNOWN: Final = 1000  # beyond that somebody makes routes, or mounts, from what clients send
+
 MOUNTED: Final = "(mounted)"
 """In place of the path of a mount that is not found in the application's routes."""
-
-
-_KEYS: Final = ("path_template", "route", "fastapi", "endpoint", "router", "route_handler", "app", "root_path")
-
-
-def what_names(scope: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the part of a scope that ``route_name`` looks at.
-
-    A scope holds all that the framework made for its request. To keep it until the next tick would keep hundreds of
-    such requests in memory that could be used again at once, and a cold cache costs more than everything else here.
-    """
-    return {key: scope[key] for key in _KEYS if key in scope}
 
 
 def route_name(scope: Mapping[str, Any], root_path: str, *, ended: bool) -> str | None:
@@ -115,3 +107,34 @@ def _mount_template(routes: Iterable[Any], path: str) -> str | None:
 def _routes(router: object) -> list[Any]:
     routes = getattr(router, "routes", None)
     return list(routes) if isinstance(routes, Iterable) else []
+
+
+class RouteNames:
+    """Remembers the names of routes by what a scope holds of them: they are looked for once.
+
+    Args:
+        model: the other half of the routes' keys.
+    """
+
+    def __init__(self, model: str) -> None:
+        self._model = model
+        # What was looked at is kept beside its name: no other object gets the same id as long as it is.
+        self._known: dict[object, tuple[Key, object]] = {}
+
+    def key(self, scope: Mapping[str, Any], root_path: str) -> Key:
+        """Return the key of a request that has ended.
+
+        Raises:
+            Exception: whatever a framework's objects raise; TypeError for a template that is not a string.
+        """
+        route, inside, now = scope.get("route"), scope.get("fastapi"), scope.get("root_path")
+        context = inside.get("effective_route_context") if inside is not None else None
+        endpoint = scope.get("endpoint") if route is None else None
+        seen = (id(context or route or endpoint), scope.get("path_template"), now, root_path)
+        known = self._known.get(seen)
+        if known is not None:
+            return known[0]
+        key = (route_name(scope, root_path, ended=True) or UNMATCHED, self._model)
+        if len(self._known) < _MOST_KNOWN:
+            self._known[seen] = (key, (route, endpoint, context))
+        return key

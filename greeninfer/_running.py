@@ -8,7 +8,6 @@ by it. That is all that ever happens on the request path; joules follow in the s
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from contextvars import ContextVar
 from time import perf_counter, thread_time
 from typing import Any
@@ -184,23 +183,20 @@ class Stepper:
 
     Args:
         span: opened by the first step.
-        judge: tells the outcome from the exception that ended the work.
         work: the coroutine, generator or async generator; a stepper that is dropped unused closes it, so that a
             coroutine which nobody awaits warns once and not twice.
     """
 
-    __slots__ = ("_before", "_cpu", "_inner", "_outer", "_paused", "_running", "_span", "judge", "work")
+    __slots__ = ("_before", "_inner", "_outer", "_paused", "_running", "_span", "work")
 
-    def __init__(self, span: SpanAccount, work: Any, judge: Callable[[BaseException], Outcome] = outcome_of) -> None:
+    def __init__(self, span: SpanAccount, work: Any) -> None:
         self.work = work
-        self.judge = judge
         self._span = span
         self._running: Account | None = None  # what goes on inside at the next step
         self._inner: SpanAccount | None = None
         self._before: Account | None = None  # what goes on outside after this step
         self._outer: SpanAccount | None = None
         self._paused = 0.0
-        self._cpu = 0.0
 
     def __del__(self) -> None:
         """Close a span whose work was dropped halfway, by a loop that died or a consumer that left."""
@@ -213,19 +209,16 @@ class Stepper:
         self._before, self._outer = local.running, current.get()
         local.stepping += 1
         if self._paused == 0.0:
-            self._cpu = open_span(span)
+            open_span(span)
             return
         current.set(self._inner)
         local.running = self._running
-        self._cpu = cpu = thread_time()
-        span.record((perf_counter(), cpu, local.thread, self._running, None))
+        span.record((perf_counter(), thread_time(), local.thread, self._running, None))
 
     def pause(self) -> None:
         """End a step after which the span waits."""
         local = threads.here
         cpu, self._paused = thread_time(), perf_counter()
-        self._span.ran_seconds += cpu - self._cpu
-        self._cpu = 0.0
         self._inner, self._running = current.get(), local.running
         self._span.record((self._paused, cpu, local.thread, self._before, None))
         self._put_back()
@@ -234,14 +227,8 @@ class Stepper:
         """End the last step and close the span."""
         span = self._span
         threads.here.running, span.resume = span, self._before
-        span.ran_seconds += close_span(span, outcome) - self._cpu
-        self._cpu = 0.0
+        close_span(span, outcome)
         self._put_back()
-
-    @property
-    def step_seconds(self) -> float:
-        """Return the CPU seconds of the step that goes on now on this thread, or 0."""
-        return thread_time() - self._cpu if self._cpu else 0.0
 
     def abandon(self) -> None:
         """Close the work and the span: the consumer left, perhaps long ago, so it lasted until its last pause."""

@@ -87,6 +87,9 @@ class CpuTime:
         proc_root: where /proc is.
         now: monotonic seconds.
 
+    Attributes:
+        cores: how many the machine has.
+
     Raises:
         OSError, ValueError: if ``stat`` there cannot be read or understood.
     """
@@ -95,6 +98,7 @@ class CpuTime:
 
     def __init__(self, proc_root: str, now: float) -> None:
         self._stat = Path(proc_root) / "stat"
+        self.cores = max(1, self._stat.read_text(encoding="ascii", errors="replace").count("\ncpu"))
         # (instant, busy seconds, span seconds), oldest first
         self._marks: list[tuple[float, float, float]] = [(now, busy_seconds(self._stat), 0.0)]
 
@@ -136,6 +140,7 @@ class Among:
         self._looked = 0.0
         self._rates: dict[int, float] = {}  # CPU seconds per second outside our spans, by process
         self._covered = 0.0  # all that were seen so
+        self._known = 0.0  # cores that this process and siblings keep busy, spans included
 
     @property
     def speaks(self) -> bool:
@@ -163,8 +168,12 @@ class Among:
         )
 
     def other(self, now: float, seconds: float, ours: float) -> float:
-        """Return the CPU seconds, of the last ``seconds``, of processes that are not ours."""
-        return self._machine.other(now, seconds, ours + self._covered)
+        """Return the CPU seconds, of the last ``seconds``, of processes that are not ours.
+
+        They are known as a rate over the last second; where cores are scarce, ours took theirs for the moment.
+        """
+        left = max(0.0, self._machine.cores - self._known) * seconds
+        return min(left, self._machine.other(now, seconds, ours + self._covered))
 
     def close(self) -> None:
         """Be seen no more."""
@@ -173,7 +182,7 @@ class Among:
     def _look(self, siblings: list[int], now: float, spans: float) -> None:
         """Read the CPU clocks of these processes and of our own, unless they are many and it was only just done."""
         if not siblings:
-            self._cpu, self._rates = {}, {}
+            self._cpu, self._rates, self._known = {}, {}, 0.0
             return
         seconds = now - self._looked
         if self._cpu and seconds < _CLOCK_SECONDS * len(siblings):
@@ -185,6 +194,7 @@ class Among:
             pid: max(0.0, cpu[pid] - before - inside.get(pid, 0.0)) for pid, before in self._cpu.items() if pid in cpu
         }
         self._rates = {pid: each / seconds for pid, each in ran.items()} if seconds > 0.0 else {}
+        self._known = sum(self._rates.values()) + (max(0.0, spans - self._spans) / seconds if self._rates else 0.0)
         self._covered += sum(ran.values())
         self._cpu, self._spans, self._looked = cpu, spans, now
 

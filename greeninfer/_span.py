@@ -47,6 +47,7 @@ class Span:
     owed: dict[tuple[str, Quality], int] | None = None  # nanojoules that wait for the route to be booked
     scope: Mapping[str, object] | None = None  # of such a request while its route is not known
     root_path = ""  # of its app, when it came
+    step_cpu = 0.0  # CPU clock of its thread at the begin of its own step that goes on now
     ran_seconds = 0.0  # CPU seconds of its own steps so far, child spans included
     stepwise = False  # a generator: for a GPU it exists only while it is being stepped
     interleaved = False  # other tasks ran in between and could not be told apart

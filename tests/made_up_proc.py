@@ -22,8 +22,9 @@ class Proc:
         broken: what binding a name raises, if anything.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, cores: int = 32) -> None:
         self.root = root
+        self.cores = cores
         self.cpu: dict[int, float] = {}
         self.names: dict[bytes, Box] = {}
         self.broken: OSError | None = None
@@ -33,7 +34,8 @@ class Proc:
         self.list_names()
 
     def busy(self, seconds: float) -> None:
-        self.write(f"cpu  {round(seconds * 100)} 0 0 999999 55 0 0 0 0 0\ncpu0 1 2 3 4 5 6 7 0 0 0\n")
+        each = "".join(f"cpu{core} 1 2 3 4 5 6 7 0 0 0\n" for core in range(self.cores))
+        self.write(f"cpu  {round(seconds * 100)} 0 0 999999 55 0 0 0 0 0\n{each}intr 1\n")
 
     def write(self, text: str) -> None:
         (self.root / "stat").write_text(text)

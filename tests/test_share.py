@@ -261,6 +261,20 @@ def test_a_clock_that_cannot_be_read_leaves_its_process_with_the_strangers(proc:
     assert worker.strangers(0.25) == pytest.approx(0.75)
 
 
+@pytest.mark.parametrize(("cores", "strangers"), [(4, 1.0), (2, 0.5), (1, 0.0)])
+def test_where_cores_are_scarce_strangers_have_what_ours_leave(tmp_path: Path, cores: int, strangers: float) -> None:
+    # They keep one core busy as a rule, and in this tick this process and a sibling run for 1.5 cores' time.
+    proc = Proc(tmp_path, cores)
+    worker, _ = Worker(proc), Worker(proc, 20)
+    for second in range(1, 4):
+        worker.company(1.0)
+        assert worker.strangers() == pytest.approx(min(cores, 1.0) if second > 1 else 0.0)
+        proc.busy(second)
+    proc.cpu.update({10: 0.02, 20: 0.01})
+    worker.company(0.02, 0.015)
+    assert worker.strangers(0.015) == pytest.approx(strangers, rel=0.1)
+
+
 def test_many_siblings_are_not_looked_at_every_time(proc: Proc) -> None:
     looks = 0
 

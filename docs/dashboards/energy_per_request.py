@@ -93,17 +93,17 @@ def _figures() -> list[Panel]:
     )
     return [
         figure("Joules per request", f"Joules attributed to requests, {answer}", JOULES, whole()),
-        figure("Joules per 1,000 requests", f"The same for a thousand: joules {answer}", JOULES, f"1000 * {whole()}"),
+        figure("Per 1,000 requests", f"The same for a thousand: joules {answer}", JOULES, f"1000 * {whole()}"),
         figure(
-            "CO2e per 1,000 requests", "Of these joules, at the grid intensity above. Operation only, nothing embodied.",
+            "CO2e per 1,000", "Of the joules of 1,000 requests, at the grid intensity above. Operation only, nothing embodied.",
             GRAMS, f"1000 * {whole()} * {GRAMS_PER_JOULE}",
         ),
         figure("Latency p95", "95 % of the requests and measured parts take less, from open to close.", SECONDS, quantile(0.95, DURATION)),
         figure(
-            "Closure", "Attributed, idle, other and unattributed joules, as a share of what the meters count. 100 % means that "
-            "the books tell the machine once. The meters' power is one sample a scrape, so it jitters. All processes of a "
-            "machine must be selected.", SHARE, over(lines_watts, meters()), decimals=0,
-            steps=((None, "red"), (0.8, "yellow"), (0.95, "green"), (1.05, "yellow"), (1.25, "red")),
+            "Closure", "What the meters count, as a share of attributed, idle, other and unattributed joules together; mean of the "
+            "range that is shown. 100 % means that the books tell the machine once; 50 %, twice. The meters' power is one sample "
+            "a scrape, so a short range jitters. All processes of a machine must be selected.", SHARE, over(meters(), lines_watts),
+            decimals=0, mean=True, steps=((None, "red"), (0.8, "yellow"), (0.95, "green"), (1.05, "yellow"), (1.25, "red")),
         ),
         figure(
             "Estimated", "Share of the attributed joules that no sensor measured: they come from a power model and are true "
@@ -126,7 +126,7 @@ def _requests() -> list[Panel]:
         ),
         bars(
             "Joules per 1,000 requests by route and model", f"Over the range that is shown. {OWN}", JOULES, BY_ROUTE,
-            f"1000 * {per_request(*by, window=SHOWN)}", width=8, height=9,
+            f"1000 * {per_request(*by, window=SHOWN)}", width=10, height=9,
         ),
         rows(
             "Top consumers", f"Over the range that is shown, by joules. Share: of everything that is attributed. {OWN}", by,
@@ -138,7 +138,7 @@ def _requests() -> list[Panel]:
                 "Static": (JOULES, per_request(*by, metric=STATIC, window=SHOWN)),
                 "Latency p95": (SECONDS, quantile(0.95, DURATION, *by, window=SHOWN)),
             },
-            width=16,
+            width=14,
         ),
     ]  # fmt: skip
 

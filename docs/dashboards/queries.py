@@ -60,7 +60,8 @@ def whole(matchers: str = ROUTE, window: str = LIVE) -> str:
 
 
 def quantile(q: float, histogram: str, *by: str, window: str = LIVE) -> str:
-    return f"histogram_quantile({q}, {total(rate(histogram + '_bucket', ROUTE, window), 'le', *by)})"
+    """Return the quantile; where nothing was observed there is no figure, and not NaN."""
+    return f"histogram_quantile({q}, {total(rate(histogram + '_bucket', ROUTE, window), 'le', *by)}) >= 0"
 
 
 def on_machine(expression: str) -> str:

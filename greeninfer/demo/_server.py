@@ -86,7 +86,11 @@ def serving(app: Any, port: int) -> Iterator[Service]:
     import uvicorn
 
     config = uvicorn.Config(
-        app, log_config=None, log_level="warning", access_log=False, timeout_graceful_shutdown=_GRACE_SECONDS
+        app,
+        lifespan="off",  # which the demo's application has no use for
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=_GRACE_SECONDS,
     )
     with _listen(port) as listener:
         service = Service(uvicorn.Server(config), listener)

@@ -44,7 +44,7 @@ def _name(request: Any, _view: object, _args: object, _kwargs: object) -> None:
     route = getattr(request.resolver_match, "route", None)
     if isinstance(scope, MutableMapping) and isinstance(route, str):
         # The anchors of re_path are no part of a path; those between an include and what it includes, Django removes.
-        scope["path_template"] = "/" + route.removeprefix("^").removesuffix("$").removeprefix("/")
+        scope["path_template"] = "/" + route.removeprefix("^").removesuffix("$")
 
 
 async def _name_async(request: Any, view: object, args: object, kwargs: object) -> None:

@@ -55,9 +55,12 @@ def main(arguments: argparse.Namespace) -> int:
 
 
 def _seconds(text: str) -> float:
-    value = float(text)
     low, high = _SECONDS
-    if not (math.isfinite(value) and low <= value <= high):
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not low <= value <= high:
         raise argparse.ArgumentTypeError(f"{text} is not possible; allowed: {low:g} to {high:g} seconds")
     return value
 

@@ -12,9 +12,6 @@ from greeninfer.top._rows import Row
 Line = list[tuple[str, str]]
 """Pieces of a line, each with its style in Rich's words, "" for none."""
 
-_SHORTEST: Final = 12
-"""Columns that a name keeps before another column is left out for it."""
-
 
 def _plain(_row: Row) -> str:
     return ""
@@ -45,7 +42,8 @@ class Column:
         cell: what stands in it.
         drop: the column with the highest is left out first where not all fit; 0: never.
         style: how it looks.
-        is_name: set from the left, and shortened where it must be.
+        least: of a name, which is set from the left and may be shortened: the width that it keeps before other
+            columns are left out for it. 0: it is a figure, which is never shortened.
         needed: whether any row has something to say in it.
     """
 
@@ -54,13 +52,13 @@ class Column:
     cell: Callable[[Row], str]
     drop: int = 0
     style: Callable[[Row], str] = _plain
-    is_name: bool = False
+    least: int = 0
     needed: Callable[[Row], object] = bool
 
 
 COLUMNS: Final = (
-    Column("", "name", lambda row: clean(row.name), is_name=True),
-    Column("", "model", lambda row: clean(row.model), is_name=True, needed=lambda row: row.model),
+    Column("", "name", lambda row: clean(row.name), least=24),
+    Column("", "model", lambda row: clean(row.model), least=16, needed=lambda row: row.model),
     Column("requests", "/s", lambda row: number(row.requests_per_second)),
     Column("J per", "request", lambda row: estimated(number(row.joules), row.quality), style=_bold),
     Column("the same", "overall", lambda row: estimated(number(row.joules_overall), row.quality), 4),
@@ -87,7 +85,7 @@ class _Laid:
 
     @property
     def least(self) -> int:
-        return min(self.width, _SHORTEST) if self.column.is_name else self.width
+        return min(self.width, self.column.least or self.width)
 
 
 def table(rows: Sequence[Row], columns: int | None) -> list[Line]:
@@ -106,7 +104,7 @@ def table(rows: Sequence[Row], columns: int | None) -> list[Line]:
 
 def _shrink(laid: list[_Laid], columns: int) -> None:
     """Take from the widest name, again and again, until all fit."""
-    names = [each for each in laid if each.column.is_name]
+    names = [each for each in laid if each.column.least]
     while names and sum(each.width + 1 for each in laid) - 1 > columns:
         widest = max(names, key=lambda each: each.width)
         if widest.width <= 1:
@@ -117,7 +115,7 @@ def _shrink(laid: list[_Laid], columns: int) -> None:
 def _set(laid: _Laid, place: int) -> str:
     text = shortened(laid.cells[place], laid.width)
     blanks = " " * (laid.width - width(text))
-    return text + blanks if laid.column.is_name else blanks + text
+    return text + blanks if laid.column.least else blanks + text
 
 
 def _spaced(line: Line) -> Line:

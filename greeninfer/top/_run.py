@@ -18,7 +18,9 @@ Look = Callable[[], Snapshot]
 _INTERRUPTED = 130
 
 
-def run(url: str, interval: float, *, once: bool, as_json: bool, sort: str) -> int:
+def run(
+    url: str, interval: float, *, once: bool, as_json: bool, sort: str, wait: Callable[[float], None] = time.sleep
+) -> int:
     """Show the figures of a service until Ctrl-C, or once, and return the exit status of ``main``."""
     seen = False
 
@@ -33,10 +35,10 @@ def run(url: str, interval: float, *, once: bool, as_json: bool, sort: str) -> i
     try:
         with open_view(url, interval, once=once, as_json=as_json, sort=sort) as view:
             if once:
-                return show_once(look, view, interval)
-            watch(look, view, interval)
+                return show_once(look, view, interval, wait)
+            watch(look, view, interval, wait)
     except KeyboardInterrupt:
-        return 0 if seen else _INTERRUPTED
+        return 0 if seen and not once else _INTERRUPTED
     except BrokenPipeError:  # whoever read along, such as head, has had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

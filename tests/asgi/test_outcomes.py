@@ -388,7 +388,7 @@ async def test_an_application_that_swallows_its_cancellation_and_completes() -> 
 
 
 async def test_an_application_that_swallows_its_cancellation_and_gives_up() -> None:
-    """It was cancelled, whatever it did with the exception."""
+    """It has answered nobody, whatever it did with the exception."""
     with watched() as live:
 
         async def app(scope: Scope, receive: Any, send: Any) -> None:
@@ -400,7 +400,7 @@ async def test_an_application_that_swallows_its_cancellation_and_gives_up() -> N
         await asyncio.sleep(0.01)
         task.cancel()
         await task
-        is_charged(live, 10.0, "cancelled")
+        is_charged(live, 10.0, "error")
 
 
 async def test_an_application_that_cancels_what_it_started_itself_is_not_cancelled() -> None:

@@ -1,89 +1,131 @@
+"""The process of clients, as it is seen from outside: stand-ins for it are scripts of a few lines."""
+
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 import threading
-from collections import Counter
-from collections.abc import Callable
+import time
+from pathlib import Path
 
 import pytest
 
-from greeninfer.demo._classifiers import Classifier, Classify
-from greeninfer.demo._load import Load
-from greeninfer.demo._texts import Task, Texts
+from greeninfer.demo import _load
+from greeninfer.demo._clients import LoadBroken, Order
+from greeninfer.demo._load import COMMAND, Load, Score
 
-pytest.importorskip("threadpoolctl")
+ROUTES = (("parity", "one"), ("parity", "two"))
 
-TEXTS = tuple(f"text {number}" for number in range(7))
-LABELS = ("even", "odd", "even", "odd", "even", "odd", "even")
-TASK = Task("parity", "parity", "", ("even", "odd"), Texts(TEXTS, LABELS), Texts(TEXTS, LABELS))
-ENOUGH = 60
+READY = "import sys, json, time\norder = json.loads(sys.stdin.readline())\nprint('{\"ready\": true}', flush=True)\n"
+UNTIL_TOLD = "sys.stdin.read()\n"
 
 
-class Calls:
-    """What was called, and the moment at which it was enough."""
-
-    def __init__(self) -> None:
-        self.seen: list[tuple[str, str, str]] = []
-        self.enough = threading.Event()
-
-    def measure(self, name: str, model: str, classify: Classify) -> Classify:
-        def call(text: str) -> str:
-            self.seen.append((name, model, text))
-            if len(self.seen) >= ENOUGH:
-                self.enough.set()
-            return classify(text)
-
-        return call
+def load(script: str) -> Load:
+    return Load("http://127.0.0.1:1", ROUTES, 2, command=(sys.executable, "-c", script))
 
 
-def run(answers: dict[str, Callable[[str], str]], workers: int) -> tuple[Load, Calls]:
-    calls = Calls()
-    classifiers = [Classifier(TASK, model, classify) for model, classify in answers.items()]
-    load = Load(classifiers, calls.measure, workers, think_seconds=1e-6)
-    load.start()
-    try:
-        assert calls.enough.wait(30)
-    finally:
-        load.stop()
-    return load, calls
+def test_answers_become_scores_that_count_each_text_once() -> None:
+    script = (
+        READY
+        + "for line in ('[0, 3, true]', '[0, 3, true]', '[0, 4, false]', '[1, 3, true]'): print(line, flush=True)\n"
+    )
+    clients = load(script + UNTIL_TOLD)
+    clients.start()
+    clients.stop()
+    assert clients.scores() == {
+        ROUTES[0]: Score(frozenset({3, 4}), frozenset({3})),
+        ROUTES[1]: Score(frozenset({3}), frozenset({3})),
+    }
 
 
-def test_all_classifiers_and_texts_come_equally_often() -> None:
-    workers = 3
-    _, calls = run({"always": lambda _: "even", "never": lambda _: "", "clock": lambda _: "odd"}, workers)
-    by_model = Counter(model for _, model, _ in calls.seen)
-    assert max(by_model.values()) - min(by_model.values()) <= workers
-    for model in by_model:
-        by_text = Counter(text for _, each, text in calls.seen if each == model)
-        assert set(by_text) == set(TEXTS)
-        assert max(by_text.values()) - min(by_text.values()) <= workers
+def test_the_clients_are_told_what_to_do(tmp_path: Path) -> None:
+    clients = load(READY + f"open({str(tmp_path / 'order')!r}, 'w').write(json.dumps(order))\n" + UNTIL_TOLD)
+    clients.start()
+    clients.stop()
+    assert Order.from_json((tmp_path / "order").read_text()) == Order("http://127.0.0.1:1", ROUTES, 2, 0.02)
 
 
-def test_classifiers_of_a_task_have_answered_the_same_texts() -> None:
-    _, calls = run({"one": lambda _: "even", "two": lambda _: "odd"}, workers=1)
-    one, two = ([text for _, model, text in calls.seen if model == each] for each in ("one", "two"))
-    common = min(len(one), len(two))
-    assert common >= 20
-    assert one[:common] == two[:common]
+def test_they_go_on_until_they_are_stopped() -> None:
+    clients = load(READY + UNTIL_TOLD)
+    clients.start()
+    assert clients.wait(0.01)
+    clients.stop()
+    clients.stop()
 
 
-def test_scores_count_each_text_once() -> None:
-    load, _ = run({"always even": lambda _: "even"}, workers=2)
-    score = load.scores()["parity", "always even"]
-    assert score.seen == frozenset(range(7))
-    assert score.right == frozenset({0, 2, 4, 6})
+def test_what_broke_them_is_told_at_once() -> None:
+    clients = load(READY + 'print(\'{"error": "the service said no"}\', flush=True)\nsys.exit(1)\n')
+    clients.start()
+    assert not clients.wait(30)
+    with pytest.raises(LoadBroken, match="the service said no"):
+        clients.stop()
 
 
-def test_a_client_that_breaks_is_not_lost() -> None:
-    def broken(text: str) -> str:
-        raise ZeroDivisionError(text)
-
-    load = Load([Classifier(TASK, "broken", broken)], lambda name, model, classify: classify, 2, think_seconds=1e-6)
-    load.start()
-    assert not load.wait(30)
-    with pytest.raises(ZeroDivisionError):
-        load.stop()
+@pytest.mark.parametrize("script", ["raise SystemExit(3)", READY + "raise SystemExit(3)"])
+def test_an_end_without_a_word_is_told(script: str) -> None:
+    clients = load(script)
+    clients.start()
+    assert not clients.wait(30)
+    with pytest.raises(LoadBroken):
+        clients.stop()
 
 
-def test_no_client_stays_behind() -> None:
-    run({"always": lambda _: "even"}, workers=2)
-    assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("client")]
+def test_clients_that_do_not_start_or_stop_do_not_hold_up_the_demo(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_load, "_START_SECONDS", 0.05)
+    monkeypatch.setattr(_load, "_STOP_SECONDS", 0.05)
+    clients = load("import time\ntime.sleep(600)")
+    clients.start()
+    assert not clients.wait(30)
+    with pytest.raises(LoadBroken, match=r"did not start within 0\.05 s"):
+        clients.stop()
+
+
+def test_what_is_stopped_before_its_start_was_never_there() -> None:
+    load(READY).stop()
+
+
+def test_nothing_stays_behind(tmp_path: Path) -> None:
+    before = threading.active_count()
+    clients = load(READY + f"import os\nopen({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid()))\n" + UNTIL_TOLD)
+    clients.start()
+    assert threading.active_count() == before + 1
+    clients.stop()
+    assert threading.active_count() == before
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((tmp_path / "pid").read_text()), 0)
+
+
+def started() -> subprocess.Popen[str]:
+    """Start the real clients, on a service that is not there."""
+    pytest.importorskip("httpx")
+    return subprocess.Popen(COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+def test_the_real_clients_tell_that_nobody_answers() -> None:
+    process = started()
+    assert process.stdin is not None and process.stdout is not None
+    order = Order("http://127.0.0.1:1", (("film-review", "e5"),), 1, think_seconds=1e-6)
+    with process.stdin, process.stdout:
+        print(order.to_json(), file=process.stdin, flush=True)
+        ready, error = (json.loads(line) for line in process.stdout)
+    assert ready == {"ready": True}
+    assert "does not answer" in error["error"]
+    assert process.wait(60) == 1
+
+
+def test_the_real_clients_end_with_whoever_started_them() -> None:
+    process = started()
+    assert process.stdin is not None and process.stdout is not None
+    print(
+        Order("http://127.0.0.1:1", (("film-review", "e5"),), 1, think_seconds=1e6).to_json(),
+        file=process.stdin,
+        flush=True,
+    )
+    with process.stdout:
+        assert json.loads(process.stdout.readline()) == {"ready": True}
+        begun = time.monotonic()
+        process.stdin.close()
+        assert process.wait(60) == 0
+    assert time.monotonic() - begun < 30

@@ -11,18 +11,18 @@ import pytest
 
 pytest.importorskip("django")
 
-from asgi.wire import App, Scope, Wire, ask, http, watched  # noqa: E402
-from asgiref.sync import SyncToAsync  # noqa: E402
-from django.conf import settings  # noqa: E402
-from django.core.asgi import get_asgi_application  # noqa: E402
-from django.core.wsgi import get_wsgi_application  # noqa: E402
-from django.http import HttpRequest, HttpResponse, StreamingHttpResponse  # noqa: E402
-from django.test import RequestFactory, override_settings  # noqa: E402
-from django.urls import include, path, re_path  # noqa: E402
-from django.views import View  # noqa: E402
+from asgi.wire import App, Scope, Wire, ask, http, watched
+from asgiref.sync import SyncToAsync
+from django.conf import settings
+from django.core.asgi import get_asgi_application
+from django.core.wsgi import get_wsgi_application
+from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
+from django.test import RequestFactory, override_settings
+from django.urls import include, path, re_path
+from django.views import View
 
-import greeninfer  # noqa: E402
-from greeninfer.integrations.django import RouteName  # noqa: E402
+import greeninfer
+from greeninfer.integrations.django import RouteName
 
 OURS = "greeninfer.integrations.django.RouteName"
 

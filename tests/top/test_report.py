@@ -91,7 +91,7 @@ def test_at_the_first_look_only_what_there_was_so_far_is_known() -> None:
     )
     lately = (each.requests_per_second, each.joules, each.watts, each.share, each.p50, each.errors_lately)
     assert lately == (None,) * 6
-    assert [(line.watts, line.share, line.joules) for line in found.lines][0] == (None, None, 37.0)
+    assert found.lines[0] == Line("attributed", None, None, 37.0)
     assert found.failures == (FailureRow("rapl", "garbage", 3.0, None),)
     assert (found.overhead_cores, found.overhead_per_request, found.overhead_cpu_seconds) == (None, None, 1.4)
     assert found.reasons[0] == Reason("late", 4.0, None)
