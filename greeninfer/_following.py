@@ -4,7 +4,8 @@ A pool's threads and a loop's tasks run for whoever asks, and nothing in them te
 where work is handed on are wrapped: the innermost open span there is charged for what the work does elsewhere, for as
 long as the span is open. The context goes along where Python does not see to that by itself.
 
-    tasks           a task factory of the event loop; one that was there before still makes the tasks
+    tasks           a task factory of the event loop; one that was there before still makes the tasks; on trio an
+                    instrument (`_trio_tasks.py`)
     thread pools    ``concurrent.futures.ThreadPoolExecutor.submit``, which ``loop.run_in_executor`` and
                     ``asyncio.to_thread`` call, on asyncio's own event loop and on uvloop
     anyio           ``anyio.to_thread.run_sync``, with which Starlette and FastAPI run sync endpoints
@@ -26,6 +27,7 @@ from greeninfer._account import SpanAccount
 from greeninfer._remote import Remote
 from greeninfer._running import Carried, current
 from greeninfer._steps import CarriedCoroutine
+from greeninfer._trio_tasks import TrioTasks, trio_run
 from greeninfer._wrapper import BoundMeasured
 
 if TYPE_CHECKING:
@@ -43,6 +45,7 @@ class Following:
         self._waits_for_anyio = False
         self._patches: list[tuple[Any, str, Any, _Followed]] = []
         self._loops: weakref.WeakKeyDictionary[AbstractEventLoop, _TaskFactory] = weakref.WeakKeyDictionary()
+        self._trio: weakref.WeakKeyDictionary[Any, TrioTasks] = weakref.WeakKeyDictionary()
 
     @property
     def follows_threads(self) -> bool:
@@ -69,6 +72,13 @@ class Following:
             self._loops[loop] = factory = _TaskFactory(loop.get_task_factory())
             loop.set_task_factory(factory)
 
+    def follow_trio(self) -> None:
+        """Follow the tasks of the trio run on this thread, if there is one; a second call does nothing."""
+        run = trio_run()
+        if run is not None and run not in self._trio:
+            self._trio[run] = TrioTasks(_span_to_charge)
+            sys.modules["trio"].lowlevel.add_instrument(self._trio[run])
+
     def stop(self) -> None:
         """Unwrap everything that nobody has wrapped again since; what somebody has, only passes calls on."""
         with self._lock:
@@ -84,6 +94,10 @@ class Following:
                 if loop.get_task_factory() is factory:
                     loop.set_task_factory(factory.before)
             self._loops.clear()
+            for run, instrument in list(self._trio.items()):
+                if run is trio_run():  # another thread's cannot be reached from here
+                    sys.modules["trio"].lowlevel.remove_instrument(instrument)
+                    del self._trio[run]
 
     def _wrap_anyio(self, module: Any) -> None:
         self._waits_for_anyio = False
@@ -196,6 +210,10 @@ def _run_sync(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...],
     if "func" in kwargs:
         return wrapped(**{**kwargs, "func": _Errand(span, kwargs["func"])})
     return wrapped(**kwargs)
+
+
+def _span_to_charge(span: SpanAccount | None) -> SpanAccount | None:
+    return span if _can_be_charged(span) else None
 
 
 def _can_be_charged(span: SpanAccount | None) -> TypeGuard[SpanAccount]:

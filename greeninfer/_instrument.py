@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry
 
 from greeninfer import threads
 from greeninfer._metrics_app import MetricsApp
-from greeninfer.asgi import EXCLUDED, EnergyMiddleware
+from greeninfer.asgi import EXCLUDED, EnergyMiddleware, excluded_paths
 
 _log = logging.getLogger("greeninfer")
 
@@ -58,6 +58,8 @@ def instrument(
         raise RuntimeError(
             "instrument(app) is not possible any more: it serves already; remedy: call it where app is made"
         )
+    if "exclude" in options:
+        options["exclude"] = excluded_paths(options["exclude"])
     EnergyMiddleware(_nothing, **options)  # so that what is wrong is said here, and not at the first request
     if metrics_path is not None:
         options["exclude"] = (*options.get("exclude", EXCLUDED), metrics_path)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
+from concurrent.futures import Future
+from typing import Any, TypeVar
 
 from prometheus_client import REGISTRY, CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
+Made = TypeVar("Made")
 Message = MutableMapping[str, Any]
 
 
@@ -35,10 +38,8 @@ class MetricsApp:
         """Answer a request."""
         if scope["type"] != "http":
             return
-        import asyncio  # as costly as all of ours, and there already where an event loop runs
-
         accept = b",".join(value for name, value in scope.get("headers", ()) if name == b"accept").decode("latin-1")
-        body, content_type = await asyncio.to_thread(self._page, accept)
+        body, content_type = await _apart(lambda: self._page(accept))
         headers = [(b"content-type", content_type.encode()), (b"content-length", str(len(body)).encode())]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": b"" if scope.get("method") == "HEAD" else body})
@@ -46,6 +47,26 @@ class MetricsApp:
     def _page(self, accept: str) -> tuple[bytes, str]:
         encode, content_type = choose_encoder(accept)
         return encode(registry_of_all_workers(self._registry or REGISTRY)), content_type
+
+
+async def _apart(make: Callable[[], Made]) -> Made:
+    """Call a function on a thread of its own: a program's pool may be full of slow work. Without asyncio call it here."""
+    import asyncio  # as costly as all of ours, and there already where an event loop runs
+
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return make()
+    made: Future[Made] = Future()
+
+    def work() -> None:
+        try:
+            made.set_result(make())
+        except Exception as error:  # noqa: BLE001 - raised again by whoever awaits it
+            made.set_exception(error)
+
+    threading.Thread(target=work, name="metrics", daemon=True).start()
+    return await asyncio.wrap_future(made)
 
 
 def registry_of_all_workers(registry: CollectorRegistry) -> CollectorRegistry:

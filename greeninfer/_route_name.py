@@ -66,10 +66,9 @@ def _endpoint_path(scope: Mapping[str, Any]) -> object:
     endpoint = scope.get("endpoint")
     if endpoint is None:
         return None
-    for route in _routes(scope.get("router")):
-        if getattr(route, "endpoint", None) is endpoint:
-            return getattr(route, "path", None)
-    return None
+    routes = _routes(scope.get("router"))
+    paths = {getattr(route, "path", None) for route in routes if getattr(route, "endpoint", None) is endpoint}
+    return paths.pop() if len(paths) == 1 else None
 
 
 def _handler_path(scope: Mapping[str, Any]) -> str:
@@ -129,7 +128,7 @@ class RouteNames:
         """
         route, inside, now = scope.get("route"), scope.get("fastapi"), scope.get("root_path")
         context = inside.get("effective_route_context") if inside is not None else None
-        endpoint = scope.get("endpoint") if route is None else None
+        endpoint = (scope.get("endpoint") or scope.get("route_handler")) if route is None else None
         seen = (id(context or route or endpoint), scope.get("path_template"), now, root_path)
         known = self._known.get(seen)
         if known is not None:

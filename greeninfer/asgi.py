@@ -45,7 +45,12 @@ def _check(app: object, name: object, model: object, header: object, follow: obj
             raise TypeError(f"{option}={value!r} is not possible; allowed: True, False")
 
 
-def _paths(exclude: object) -> tuple[str, ...]:
+def excluded_paths(exclude: object) -> tuple[str, ...]:
+    """Return paths that are not measured, as a tuple.
+
+    Raises:
+        ValueError: for what is no path.
+    """
     if isinstance(exclude, str) or not isinstance(exclude, Iterable):
         exclude = (exclude,)
     paths = tuple(exclude)
@@ -83,7 +88,7 @@ class EnergyMiddleware:
         follow: bool = True,
     ) -> None:
         _check(app, name, model, header, follow)
-        paths = _paths(exclude)
+        paths = excluded_paths(exclude)
         check_environment()
         self.app = app
         self._named = name is not None
@@ -92,7 +97,7 @@ class EnergyMiddleware:
         self._exclude = frozenset(path.rstrip("/") for path in paths)
         self._header = header
         self._follow = follow
-        self._followed: object = None
+        self._followed: object = self  # no loop yet
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on to the application, and measure it."""
@@ -133,6 +138,8 @@ class EnergyMiddleware:
         following.follow_threads()
         if loop is not None:
             following.follow_tasks(loop)
+        else:
+            following.follow_trio()
 
 
 def _running_loop() -> Any:

@@ -29,6 +29,8 @@ def instrument() -> None:
     loop = asyncio._get_running_loop() if asyncio is not None else None
     if loop is not None:
         following.follow_tasks(loop)
+    else:
+        following.follow_trio()
 
 
 def uninstrument() -> None:

@@ -34,7 +34,7 @@ FLOORS = (
     WINGS,
     MIDDLE,
     ("_outlet", "_monitor", "_installed"),
-    ("_wrapper", "_following", "_exchange"),
+    ("_wrapper", "_trio_tasks", "_following", "_exchange"),
     DOORS,
     ("_instrument",),
     (FACE,),

@@ -41,8 +41,12 @@ def page(request: Any) -> PlainTextResponse:
 
 
 def make(kind: str) -> Any:
-    app: Any = fastapi.FastAPI() if kind == "fastapi" else Starlette()
-    app.add_route("/a/{b}", page)
+    app: Any
+    if kind == "fastapi":
+        app = fastapi.FastAPI()
+        app.add_api_route("/a/{b}", lambda b: PlainTextResponse("page"))
+    else:
+        app = Starlette(routes=[Route("/a/{b}", page)])
     return app
 
 
@@ -315,8 +319,8 @@ def test_what_is_no_such_application(app: Any) -> None:
         ({"model": 5}, TypeError, "model=5"),
         ({"exclude": ["metrics"]}, ValueError, "exclude="),
         ({"exclude": [5]}, (TypeError, ValueError), "exclude="),
-        ({"exclude": 5}, TypeError, "exclude=5"),
-        ({"exclude": None}, TypeError, "exclude=None"),
+        ({"exclude": 5}, (TypeError, ValueError), "exclude="),
+        ({"exclude": None}, (TypeError, ValueError), "exclude="),
         ({"header": "yes"}, TypeError, "header='yes'"),
         ({"follow": "no"}, TypeError, "follow='no'"),
         ({"nonsense": 1}, TypeError, "nonsense"),

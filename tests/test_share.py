@@ -314,6 +314,17 @@ def test_on_gpus_siblings_tell_what_they_run(proc: Proc) -> None:
     assert company.siblings == pytest.approx((0.3,))
 
 
+def test_what_runs_on_gpus_is_no_cpu_time(proc: Proc) -> None:
+    worker, _ = (Worker(proc, pid, 100.0, CPU_METER, GPU_METER) for pid in (10, 20))
+    worker.company(1.0)
+    for tick in range(1, 20):
+        proc.cpu.update({10: 0.03 * tick, 20: 0.01 * tick})
+        worker.company(0.01, 5.0 * tick, GPU_METER)
+        company = worker.company(0.09, 0.02 * tick)
+        assert company is not None
+        assert (company.own, *company.siblings) == pytest.approx((0.009, 0.009), rel=0.2)
+
+
 def test_whose_gpu_nobody_shares_has_no_company_there(proc: Proc) -> None:
     worker, _ = Worker(proc, 10, 100.0, CPU_METER, GPU_METER), Worker(proc, 20)
     assert worker.company(1.0, 0.0, GPU_METER) is None
@@ -380,6 +391,15 @@ def test_two_monitors_of_one_process_are_no_siblings() -> None:
         assert isinstance(share, Among)
         assert share.company(meters[0].info, Interval("test", 101.0, 102.0, ()), 0.0) is None
         share.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="abstract socket names are Linux's own")
+def test_only_what_is_real_is_shared() -> None:
+    real = ScriptedMeter(ManualClock(), Domain("test", os.getpid(), "package"))
+    share = open_share("/proc", 100.0, [SimulatedMeter(1.0, clock=ManualClock()), real])
+    assert isinstance(share, Among)
+    assert share._presence._meters == {"test": token(real.info)}
+    share.close()
 
 
 def info(name: str = "rapl", ids: tuple[int, ...] = (0,), source: str = "here", kind: str = "package") -> MeterInfo:

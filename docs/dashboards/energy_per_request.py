@@ -126,7 +126,7 @@ def _requests() -> list[Panel]:
         ),
         bars(
             "Joules per 1,000 requests by route and model", f"Over the range that is shown. {OWN}", JOULES, BY_ROUTE,
-            f"1000 * {per_request(*by, window=SHOWN)}", width=10, height=9,
+            f"1000 * {per_request(*by, window=SHOWN)}", width=8, height=9,
         ),
         rows(
             "Top consumers", f"Over the range that is shown, by joules. Share: of everything that is attributed. {OWN}", by,
@@ -138,7 +138,7 @@ def _requests() -> list[Panel]:
                 "Static": (JOULES, per_request(*by, metric=STATIC, window=SHOWN)),
                 "Latency p95": (SECONDS, quantile(0.95, DURATION, *by, window=SHOWN)),
             },
-            width=14,
+            width=16,
         ),
     ]  # fmt: skip
 

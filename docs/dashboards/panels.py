@@ -125,6 +125,8 @@ def rows(
         .span(width).height(height)
         .sort_by([common.TableSortByFieldState().display_name(next(iter(columns))).desc(True)])
     )  # fmt: skip
+    for key in keys:
+        panel.override_by_name(key, [_value("custom.width", 150)])
     renamed: dict[str, str] = {}
     for reference, (name, (unit, expression)) in enumerate(columns.items()):
         made = query(reference, expression, instant=True).format(PromQueryFormat.TABLE)

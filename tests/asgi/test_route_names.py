@@ -195,6 +195,54 @@ def test_requests_that_overlap_keep_their_names() -> None:
         assert {name: names.count(name) for name in names} == {f"/route{number}/{{key}}": 10 for number in range(5)}
 
 
+def test_one_function_behind_two_plain_routes() -> None:
+    app = fastapi.FastAPI()
+    app.add_route("/a/{x}", page)
+    app.add_route("/b/{x}", page)
+    measured = EnergyMiddleware(app)
+    with watched() as live:
+        for path in ("/b/1", "/a/2", "/b/3"):
+            asyncio.run(ask(measured, path))
+        assert [each.key[0] for each in live.settle()] == ["/b/{x}", "/a/{x}", "/b/{x}"]
+
+
+def test_names_are_remembered_for_the_right_routes() -> None:
+    """Hundreds of routes over one middleware, in any order: each request has its own route's name."""
+    app = fastapi.FastAPI()
+    for number in range(100):
+        app.add_api_route(f"/n{number}/{{key}}", item_of(number), methods=["GET"])
+    measured = EnergyMiddleware(app)
+    numbers = [number * 37 % 100 for number in range(200)]
+    with watched() as live:
+        for number in numbers:
+            asyncio.run(ask(measured, f"/n{number}/x"))
+        assert [each.key[0] for each in live.settle()] == [f"/n{number}/{{key}}" for number in numbers]
+
+
+def test_routes_that_come_and_go_are_not_mixed_up() -> None:
+    """A new route may stand at the very place in memory where an old one stood."""
+    measured = EnergyMiddleware(switched := Switched())
+    with watched() as live:
+        for number in range(50):
+            switched.app = Starlette(routes=[Route(f"/route{number}", page)])
+            asyncio.run(ask(measured, f"/route{number}"))
+        assert [each.key[0] for each in live.settle()] == [f"/route{number}" for number in range(50)]
+
+
+class Switched:
+    app: Any = None
+
+    async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
+        await self.app(scope, receive, send)
+
+
+def item_of(number: int) -> Callable[..., str]:
+    async def one(key: str) -> str:
+        return f"{number}{key}"
+
+    return one  # type: ignore[return-value]
+
+
 # Starlette
 
 
@@ -425,6 +473,32 @@ def test_litestar_mounted_under_a_parameter() -> None:
     names = names_of(Starlette(routes=[Mount("/{tenant}", litestar_app())]), [f"/{client}/items/3" for client in SAME])
     assert not any(client in name for name in names for client in SAME)
     assert len(names) == 1
+
+
+def test_litestar_mounts_keep_their_own_names() -> None:
+    """Their template is "" for all of them."""
+    seen: list[str] = []
+
+    def mounted(path: str) -> Any:
+        @litestar.asgi(path, is_mount=True, copy_scope=True)
+        async def handler(scope: Scope, receive: Any, send: Any) -> None:
+            seen.append(path)
+            await send(start())
+            await send(body())
+
+        return handler
+
+    @litestar.get("/")
+    async def root() -> str:
+        return "root"
+
+    app = litestar.Litestar([mounted("/x"), mounted("/y"), root], openapi_config=None, logging_config=None)
+    measured = EnergyMiddleware(app)
+    with watched() as live:
+        for path in ("/x/1", "/y/2", "/", "/x/3", "/y/4"):
+            asyncio.run(ask(measured, path))
+        assert seen == ["/x", "/y", "/x", "/y"]
+        assert [each.key[0] for each in live.settle()] == ["/x", "/y", "/", "/x", "/y"]
 
 
 # Django

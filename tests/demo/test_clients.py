@@ -134,7 +134,7 @@ async def test_a_service_that_is_gone_ends_the_load() -> None:
     def handler(request: httpx.Request) -> httpx.Response:
         raise httpx.ConnectError("refused", request=request)
 
-    with pytest.raises(LoadBroken, match="does not answer.*refused"):
+    with pytest.raises(LoadBroken, match=r"does not answer.*refused"):
         await answers(handler)
 
 

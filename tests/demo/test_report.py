@@ -27,6 +27,12 @@ def test_json_holds_every_figure_under_its_unit() -> None:
     assert (small["model"], small["joules_per_request"], small["joules_per_1000_requests"]) == ("small", 0.00051, 0.51)
     assert (big["times_cheapest"], big["latency_p95_seconds"], big["quality"]) == (296.5, 0.1204, "estimated")
     assert silent["joules_per_request"] is None and silent["joules_per_1000_requests"] is None
+    assert data["http_requests"] == 300 + 1100 + 1
+    on_the_loop, _, unmatched = data["serving"]
+    assert (on_the_loop["name"], on_the_loop["requests"]) == ("/async/{task}/{model}", 300)
+    assert (on_the_loop["joules_per_request"], on_the_loop["joules_per_1000_requests"]) == (0.0008, 0.8)
+    assert (on_the_loop["latency_p50_seconds"], on_the_loop["cpu_seconds_per_request"]) == (0.0029, 0.0004)
+    assert (unmatched["joules_per_request"], unmatched["joules_per_1000_requests"], unmatched["quality"]) == (None,) * 3
     (meter,) = data["meters"]
     assert (meter["name"], meter["quality"], meter["gain_low"], meter["gain_high"]) == (
         "estimate",
@@ -41,8 +47,8 @@ def test_json_holds_every_figure_under_its_unit() -> None:
 def test_json_documents_its_keys() -> None:
     assert as_json.__doc__ is not None
     data = as_json(report(totals=Books().totals()))
-    books, route = data["books"], data["routes"][0]  # type: ignore[index]
-    for key in (*data, *books, *route):  # type: ignore[misc]
+    books, route, served = data["books"], data["routes"][0], data["serving"][0]  # type: ignore[index]
+    for key in (*data, *books, *route, *served):  # type: ignore[misc]
         assert key in as_json.__doc__, key
 
 

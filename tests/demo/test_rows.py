@@ -4,7 +4,7 @@ import pytest
 
 from greeninfer.demo._books import Books
 from greeninfer.demo._load import Score
-from greeninfer.demo._rows import group_rows, wilson_half_width
+from greeninfer.demo._rows import group_rows, mean_joules, serving_rows, wilson_half_width
 from greeninfer.demo._texts import Task, Texts
 
 from .builders import request, settlement
@@ -57,3 +57,30 @@ def test_rows_stay_with_their_task() -> None:
     film, questions = group_rows([TASK, bank], [ROUTES[0], ("bank-question", "small")], books.totals(), {})
     assert [row.joules for row in film.rows] == [0.5]
     assert [row.times for row in film.rows + questions.rows] == [1.0, 1.0]
+
+
+def test_serving_is_what_no_classifier_has() -> None:
+    books = Books()
+    served = [request("/sync/{task}/{model}", "", each, seconds=0.02) for each in (0.001, 0.003, None)]
+    books.export(settlement(requests=[*served, request("(unmatched)", "", 0.5), request(joules=6.0)]))
+    unmatched, sync = serving_rows(ROUTES, books.totals())
+    assert (unmatched.name, unmatched.title, unmatched.joules) == ("(unmatched)", "", 0.5)
+    assert (sync.name, sync.title, sync.requests, sync.metered) == ("/sync/{task}/{model}", "thread pool", 3, 2)
+    assert sync.joules == pytest.approx(0.002)
+    assert sync.p50_seconds == pytest.approx(0.02, rel=0.0101)
+    assert sync.cpu_seconds == pytest.approx(0.01)
+
+
+def test_rows_with_more_requests_count_for_more() -> None:
+    books = Books()
+    books.export(settlement(requests=[request("/sync", "", 1.0)] * 3 + [request("/stream", "", 5.0)]))
+    assert mean_joules(serving_rows((), books.totals())) == pytest.approx(2.0)
+    books.export(settlement(requests=[request("/gone", "", None)] * 9))
+    assert mean_joules(serving_rows((), books.totals())) == pytest.approx(2.0)
+
+
+def test_no_joules_have_no_mean() -> None:
+    books = Books()
+    books.export(settlement(requests=[request("/sync", "", None)]))
+    assert mean_joules(()) is None
+    assert mean_joules(serving_rows((), books.totals())) is None

@@ -5,8 +5,9 @@ import dataclasses
 import pytest
 
 from greeninfer.demo._books import Books, Totals
-from greeninfer.demo._load import Route, Score
-from greeninfer.demo._rows import group_rows
+from greeninfer.demo._load import Score
+from greeninfer.demo._routes import Route
+from greeninfer.demo._rows import group_rows, serving_rows
 from greeninfer.demo._sentences import number, paired_difference, sentences
 from greeninfer.demo._texts import Task, Texts
 
@@ -27,7 +28,7 @@ def totals(*joules: tuple[Route, float]) -> Totals:
 def said(small_right: int, big_right: int) -> str:
     scores = {SMALL: Score(ALL, frozenset(range(small_right))), BIG: Score(ALL, frozenset(range(big_right)))}
     figures = totals((SMALL, 0.002), (BIG, 0.31))
-    return sentences(group_rows([TASK], [SMALL, BIG], figures, scores), scores, figures)[0]
+    return sentences(group_rows([TASK], [SMALL, BIG], figures, scores), (), scores, figures)[0]
 
 
 def test_paired_difference_by_hand() -> None:
@@ -75,8 +76,29 @@ def test_no_comparison_without_joules_or_answers() -> None:
     figures = totals((SMALL, 1.0), (BIG, 2.0))
     assert not any(
         "times the joules" in each
-        for each in sentences(group_rows([TASK], [SMALL, BIG], figures, scores), scores, figures)
+        for each in sentences(group_rows([TASK], [SMALL, BIG], figures, scores), (), scores, figures)
     )
+
+
+def test_what_serving_costs_against_the_models() -> None:
+    served: list[tuple[Route, float]] = [(("/sync", ""), 0.001), (("/sync", ""), 0.003), (("/async", ""), 0.005)]
+    figures = totals((SMALL, 0.002), (BIG, 0.3), *served)
+    groups = group_rows([TASK], [SMALL, BIG], figures, {})
+    said = sentences(groups, serving_rows([SMALL, BIG], figures), {}, figures)
+    # (1 + 3 + 5) / 3 = 3 mJ: 1.5 times 2 mJ, and 0.01 of 300 mJ.
+    assert said[0] == (
+        "Serving itself (routing, checks, JSON, threads) costs 0.0030 J per HTTP request: as much as 1.5 answers of "
+        "small, or 0.010 of big."
+    )
+
+
+def test_nothing_is_said_of_serving_without_figures() -> None:
+    figures = totals((SMALL, 0.002), (BIG, 0.3))
+    groups = group_rows([TASK], [SMALL, BIG], figures, {})
+    assert not any("Serving" in each for each in sentences(groups, (), {}, figures))
+    lonely = totals((SMALL, 0.002), (("/sync", ""), 0.001))
+    groups = group_rows([TASK], [SMALL], lonely, {})
+    assert not any("Serving" in each for each in sentences(groups, serving_rows([SMALL], lonely), {}, lonely))
 
 
 def test_where_joules_come_from() -> None:
@@ -93,13 +115,13 @@ def test_where_joules_come_from() -> None:
     ):
         books = Books()
         books.export(settlement(lines=[idle(1)], meters=meters))
-        assert sentences((), {}, books.totals())[0].startswith(words)
+        assert sentences((), (), {}, books.totals())[0].startswith(words)
 
 
 def test_a_meter_without_a_gain_has_no_range() -> None:
     books = Books()
     books.export(settlement(lines=[idle(1)], meters=[dataclasses.replace(ESTIMATE, gain=(1.0, 1.0))]))
-    assert sentences((), {}, books.totals())[0] == "All joules are ESTIMATED (estimate: power model, no sensor)."
+    assert sentences((), (), {}, books.totals())[0] == "All joules are ESTIMATED (estimate: power model, no sensor)."
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ import pytest
 
 pytest.importorskip("uvicorn")
 
-from greeninfer.demo import _server  # noqa: E402
-from greeninfer.demo._server import ServiceBroken, serving  # noqa: E402
+from greeninfer.demo import _server
+from greeninfer.demo._server import ServiceBroken, serving
 
 
 async def hello(scope: Any, receive: Any, send: Any) -> None:

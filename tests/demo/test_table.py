@@ -9,7 +9,7 @@ import pytest
 from greeninfer._records import Failure, Settlement
 from greeninfer.demo._books import Books, Totals
 from greeninfer.demo._report import Report
-from greeninfer.demo._rows import Group, Row
+from greeninfer.demo._rows import Group, Row, ServingRow
 from greeninfer.demo._table import exact_joules, plain_report, progress_line, rich_report, with_half_width
 
 from .builders import CPU, ESTIMATE, attributed, idle, other, request, settlement, unattributed
@@ -48,6 +48,11 @@ GROUPS = (
     Group("bank-question", "bank questions", 10, 200, 0.1, (SMALL, BIG)),
     Group("film-review", "film reviews", 2, 200, 0.5, (SILENT,)),
 )
+SERVING = (
+    ServingRow("/async/{task}/{model}", "event loop", 300, 300, 0.0008, 0.0002, 0.0029, 0.023, 0.0004, "estimated"),
+    ServingRow("/stream/{task}/{model}", "3 texts each", 1100, 1000, 0.00231, 0.0004, 0.055, 0.42, 0.001, "estimated"),
+    ServingRow("(unmatched)", "", 1, 0, None, None, 0.001, 0.001, 0.0001, None),
+)
 
 
 def totals(wrong: int = 0) -> Totals:
@@ -68,6 +73,7 @@ def totals(wrong: int = 0) -> Totals:
 def report(**changes: object) -> Report:
     whole = Report(
         groups=GROUPS,
+        serving=SERVING,
         totals=totals(),
         sentences=(
             "Bank questions: one sentence of some length that has to be wrapped, as it is longer than the table.",
@@ -106,9 +112,21 @@ def test_trouble_is_said() -> None:
 
 def test_progress_line() -> None:
     assert progress_line(report()) == (
-        "  30 s  2,467 requests    100.0 J (ESTIMATED); J per request: small 0.00050, transformer-vote 0.15"
+        "  30 s  2,467 requests    100.0 J (ESTIMATED); J per request: small 0.00051, transformer-vote 0.15, "
+        "serving 0.0020"
     )
-    assert progress_line(report(totals=Books().totals())).endswith("none settled yet")
+    assert progress_line(report(groups=GROUPS[1:], serving=())).endswith("none settled yet")
+
+
+def test_a_model_of_two_tasks_has_one_figure_in_the_progress_line() -> None:
+    twice = dataclasses.replace(SMALL, name="film-review", joules=0.0011, metered=411)
+    both = (GROUPS[0], dataclasses.replace(GROUPS[1], rows=(twice,)))
+    # 1,233 requests of 0.51 mJ and 411 of 1.1 mJ: (0.62883 + 0.4521) / 1644.
+    assert "small 0.00066," in progress_line(report(groups=both))
+
+
+def test_no_table_of_serving_without_requests() -> None:
+    assert "what serving itself costs" not in plain_report(report(serving=()))
 
 
 def test_live_view_fits_a_small_terminal() -> None:
@@ -122,6 +140,8 @@ def test_live_view_fits_a_small_terminal() -> None:
     text = out.getvalue().rstrip("\n").split("\n")
     assert len(text) <= 24
     assert text[0].startswith("12 of 30 s")
+    (line,) = (line for line in text if line.startswith("serving itself"))
+    assert line.split() == ["serving", "itself", "1,401", "0.0020", "1.96"]
     for part in (
         "film reviews",
         "wordllama-vote3",
