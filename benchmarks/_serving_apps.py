@@ -92,10 +92,12 @@ def greeninfer(app: Any) -> None:
 
 def soak(app: Any) -> None:
     """Mount ours on a service that also streams and fails."""
-    from fastapi import HTTPException
+    from fastapi import FastAPI, HTTPException
     from fastapi.responses import StreamingResponse
 
-    @app.get("/stream/{x}")
+    service: FastAPI = app
+
+    @service.get("/stream/{x}")
     async def stream(x: int) -> StreamingResponse:
         async def parts() -> AsyncIterator[str]:
             for number in range(5):
@@ -104,7 +106,7 @@ def soak(app: Any) -> None:
 
         return StreamingResponse(parts())
 
-    @app.get("/fail/{x}")
+    @service.get("/fail/{x}")
     async def fail(x: int) -> None:
         raise HTTPException(503, f"no {x}")
 

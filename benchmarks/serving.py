@@ -20,9 +20,11 @@ import argparse
 import os
 import platform
 import random
+import re
 import socket
 import statistics
 import sys
+import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from importlib.util import find_spec
@@ -75,6 +77,15 @@ def interleaved(
     return results
 
 
+def own_thread(server: Server) -> tuple[float, float]:
+    """Return the CPU seconds of our own thread in a server of ours, and the requests that it settled, so far."""
+    with urllib.request.urlopen(f"{server.address}/metrics", timeout=10.0) as answer:
+        text = answer.read().decode()
+    seconds = re.findall(r"^greeninfer_overhead_cpu_seconds_total (\S+)$", text, re.MULTILINE)
+    counts = re.findall(r"^greeninfer_request_duration_seconds_count\{.*\} (\S+)$", text, re.MULTILINE)
+    return sum(map(float, seconds)), sum(map(float, counts))
+
+
 def against_bare(results: Rounds, case: str, figure: Callable[[Round, Round], float]) -> list[float]:
     return [figure(ours, bare) for ours, bare in zip(results[case], results["bare"], strict=True)]
 
@@ -100,20 +111,27 @@ def cost(report: Report, results: Rounds, what: str, slack: float | None) -> Non
         return
     peers = {CASES[case].title: statistics.median(ratios[case]) for case in PEERS if case in ratios}
     for case in (each for each in TARGETED if each in ratios):
-        title, ratio, extra = CASES[case].title, statistics.median(ratios[case]), statistics.median(added[case])
+        name, ratio, extra = CASES[case].title, statistics.median(ratios[case]), statistics.median(added[case])
         report.target(
-            f"{title}: throughput at least {LEAST_RATIO} of bare", f"{ratio:.2f}", ratio >= LEAST_RATIO,
+            f"{name}: throughput at least {LEAST_RATIO} of bare", f"{ratio:.2f}", ratio >= LEAST_RATIO,
             counts=1.0 / ratio - 1.0 > (1.0 / LEAST_RATIO - 1.0) * slack,
         )  # fmt: skip
         ahead = [peer for peer, theirs in peers.items() if theirs >= ratio]
         report.target(
-            f"{title}: ahead of every peer", f"behind {', '.join(ahead)}" if ahead else f"{len(peers)} peers behind",
+            f"{name}: ahead of every peer", f"behind {', '.join(ahead)}" if ahead else f"{len(peers)} peers behind",
             not ahead, counts=bool(ahead) and slack == 1.0,
         )  # fmt: skip
         report.target(
-            f"{title}: at most +{MOST_CPU_US:.0f} us of server CPU a request", f"{extra:+.1f} us",
+            f"{name}: at most +{MOST_CPU_US:.0f} us of server CPU a request", f"{extra:+.1f} us",
             extra <= MOST_CPU_US, counts=extra > MOST_CPU_US * slack,
         )  # fmt: skip
+
+
+def print_own_thread(seen: Mapping[str, tuple[tuple[float, float], tuple[float, float]]]) -> None:
+    """Print how much of the CPU is that of our thread, which settles and exports; the rest is on the request's way."""
+    for case, (before, after) in seen.items():
+        seconds, requests = (late - early for early, late in zip(before, after, strict=True))
+        print(f"{CASES[case].title}: its own thread {seconds / requests * 1e6:.1f} us a request")
 
 
 def latency(report: Report, results: Rounds, what: str, slack: float) -> None:
@@ -179,6 +197,7 @@ def bad_endpoints() -> Iterator[tuple[str, str]]:
 def measure(options: argparse.Namespace, report: Report, slack: float) -> None:
     command, load = find_load()
     rounds, seconds = options.rounds, options.seconds
+    many = rounds if options.quick else 2 * rounds  # a hundredth of the requests makes a p99
     with ExitStack() as stack:
         powercap = Powercap()
         stack.callback(powercap.close)
@@ -186,17 +205,20 @@ def measure(options: argparse.Namespace, report: Report, slack: float) -> None:
         environ = of_ours(str(powercap.root), *stack.enter_context(bad_endpoints()))
 
         with servers(["bare", "noop", *OURS, *PEERS], environ) as running:
-            for path, of_what in (("/predict/1", "an async endpoint"), ("/sync/1", "a sync endpoint, in the pool")):
+            for path, of_what in (("/predict/1", "An async endpoint"), ("/sync/1", "A sync endpoint, in the pool")):
+                before = {case: own_thread(running[case]) for case in OURS if case in running}
                 results = interleaved(load, running, path, 8, rounds, seconds)
-                what = f"{of_what}: {rounds} rounds of {command.format(connections=8, seconds=seconds)} .../{path[1:]}"
-                cost(report, results, what[0].upper() + what[1:], slack if path == "/predict/1" else None)
+                command_line = command.format(connections=8, seconds=seconds)
+                what = f"{of_what}: {rounds} rounds of {command_line} http://127.0.0.1:PORT{path}"
+                cost(report, results, what, slack if path == "/predict/1" else None)
+                print_own_thread({case: (before[case], own_thread(running[case])) for case in before})
 
         with servers(["bare", "again", "rapl", "otel:refuses", "otel:hangs"], environ) as running:
             for path, connections, of_what in (("/remote/1", 8, "waited for"), ("/model/1", 1, "computed")):
-                results = interleaved(load, running, path, connections, 2 * rounds, seconds)
+                results = interleaved(load, running, path, connections, many, seconds)
                 command_line = command.format(connections=connections, seconds=seconds)
-                what = f"A model call of {MODEL_SECONDS * 1e3:.0f} ms, {of_what}: {2 * rounds} rounds of {command_line}"
-                latency(report, results, f"{what} ...{path}", slack)
+                what = f"A model call of {MODEL_SECONDS * 1e3:.0f} ms, {of_what}: {many} rounds of {command_line}"
+                latency(report, results, f"{what} http://127.0.0.1:PORT{path}", slack)
 
 
 def main() -> int:

@@ -33,7 +33,6 @@ from _serving_load import Server, Unavailable
 
 CLIENT = Path(__file__).resolve().parent / "_soak_client.py"
 GROWTH_MIB = 2.0
-SAMPLE = ("greeninfer_request_energy_joules_sum", "greeninfer_request_duration_seconds_count")
 RELATIVE = 1e-9  # floats of prometheus_client, added up millions of times
 WAIT_SECONDS = 20.0
 
@@ -43,11 +42,11 @@ class Page:
     """One scrape, summed over the labels that are not asked for."""
 
     booked: float = 0.0
-    attributed: Counter[str] = field(default_factory=Counter)
-    observed: Counter[str] = field(default_factory=Counter)
+    states: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
+    attributed: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
+    observed: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
     requests: Counter[str] = field(default_factory=Counter)
     outcomes: Counter[str] = field(default_factory=Counter)
-    states: Counter[str] = field(default_factory=Counter)
     in_flight: float = 0.0
     failures: dict[str, float] = field(default_factory=dict)
     overhead_seconds: float = 0.0
@@ -84,11 +83,11 @@ def _take(page: Page, sample: str, labels: Mapping[str, str], value: float) -> N
     match sample:
         case "greeninfer_energy_joules_total":
             page.booked += value
-            page.states[labels["state"]] += value  # type: ignore[assignment]
+            page.states[labels["state"]] += value
             if labels["state"] == "attributed":
-                page.attributed[labels["name"]] += value  # type: ignore[assignment]
+                page.attributed[labels["name"]] += value
         case "greeninfer_request_energy_joules_sum":
-            page.observed[labels["name"]] += value  # type: ignore[assignment]
+            page.observed[labels["name"]] += value
         case "greeninfer_request_duration_seconds_count":
             page.requests[labels["name"]] += int(value)
             page.outcomes[labels["outcome"]] += int(value)
@@ -209,11 +208,10 @@ def books(report: Report, seen: Watch, page: Page, counted: float) -> None:
 
 
 def requests(report: Report, page: Page, counts: Mapping[str, Counter[str]]) -> None:
-    joules: dict[str, float] = defaultdict(float, page.attributed)  # type: ignore[arg-type]
     rows = [
         [
             route, f"{sent:,}", f"{counts['answered'][route]:,}", f"{page.requests[route]:,}",
-            f"{joules[route]:.2f}", f"{joules[route] / sent * 1e3:.3f}",
+            f"{page.attributed[route]:.2f}", f"{page.attributed[route] / sent * 1e3:.3f}",
         ]
         for route, sent in counts["sent"].items()
     ]  # fmt: skip

@@ -1,6 +1,7 @@
 """Joules and seconds for every single inference request: measured, divided fairly, adding up to the meter."""
 
 from greeninfer import threads
+from greeninfer._carrier import extract, inject
 from greeninfer._energy import Energy
 from greeninfer._instrument import instrument
 from greeninfer._measure import batch, current, flush, measure
@@ -24,7 +25,9 @@ __all__ = [
     "Span",
     "batch",
     "current",
+    "extract",
     "flush",
+    "inject",
     "instrument",
     "measure",
     "threads",

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
-from greeninfer._energy import Outcome, Quality
+from greeninfer._energy import Outcome, Quality, Rate
+from greeninfer._records import Failure
 
 Key = tuple[str, str]
 """A route: (name, model)."""
@@ -131,6 +132,22 @@ class SpanAccount(Account, Protocol):
 
     def tally(self) -> Credit:
         """Return what is credited so far, to add to it (sampler thread only)."""
+        ...
+
+
+class Settler(Protocol):
+    """What a span asks of the monitor that it belongs to."""
+
+    def note(self, failure: Failure, detail: str = "") -> None:
+        """Count a failure, and log the first of its kind."""
+        ...
+
+    def rate(self, key: Key) -> Rate | None:
+        """Return what a route's requests took lately, or None."""
+        ...
+
+    def settle(self, span: Any, timeout: float) -> None:
+        """Return when the span is settled, or after ``timeout`` seconds."""
         ...
 
 

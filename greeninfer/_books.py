@@ -151,7 +151,7 @@ class Books:
         for account in cut.opened:
             if isinstance(account, Span):
                 self._open += 1
-                if not account.is_routed():
+                if account.scope is not None and not account.is_routed():
                     self._unrouted.append(account)
                 self._count(account)
         for account in cut.closed:
@@ -182,17 +182,6 @@ class Books:
                 self._unrouted.append(span)
         return lines
 
-    def _note_nothing(self, span: Span) -> None:
-        """Say of a span what its pieces do not: that it began before the first reading, or never ran.
-
-        What never ran has 0 joules, if no meter was away while it was open.
-        """
-        if span.credits is not None and any(span.opened < track.ledger.began for track in self._tracks):
-            span.lack()
-        if span.credits is None and all(span.opened >= track.ledger.whole_since for track in self._tracks):
-            for track in self._tracks:
-                track.ledger.credit_nothing(span)
-
     def _settle(self, track: _Track, interval: Interval) -> list[Line]:
         company = None
         if self._divided is not None:
@@ -207,7 +196,10 @@ class Books:
 
     def _finish(self) -> list[Measurement]:
         """Close the books of the spans whose last tick is settled on every track."""
-        until = min((track.ledger.settled_until for track in self._tracks), default=float("inf"))
+        ledgers = [track.ledger for track in self._tracks]
+        until = min((ledger.settled_until for ledger in ledgers), default=float("inf"))
+        began = max((ledger.began for ledger in ledgers), default=0.0)
+        whole_since = max((ledger.whole_since for ledger in ledgers), default=0.0)
         measurements: list[Measurement] = []
         waiting: list[Span] = []
         now = self._clock.now()
@@ -216,10 +208,14 @@ class Books:
             if span.held > 0 or max(span.closed or 0.0, span.parts_closed) > until:
                 waiting.append(span)
                 continue
-            self._note_nothing(span)
+            if span.opened < began and span.credits is not None:
+                span.lack()  # it began before the first reading
+            elif span.credits is None and span.opened >= whole_since:
+                for track in self._tracks:  # it never ran, and no meter was away: that is 0 J
+                    track.ledger.credit_nothing(span)
             span.settled_at, span.unix_seconds = now, span.opened + offset
             measurements.append(span)
-            if span.served:
+            if span.rated:
                 self._rate(span)
             ancestor = span.parent
             while ancestor is not None:  # each takes what this one had of its own; whoever was told before stays

@@ -50,7 +50,7 @@ class MetricsApp:
 
 
 async def _apart(make: Callable[[], Made]) -> Made:
-    """Call a function on a thread of its own: a program's pool may be full of slow work. Without asyncio call it here."""
+    """Call a function on a thread of its own, for a pool may be full of slow work; where asyncio does not run, here."""
     import asyncio  # as costly as all of ours, and there already where an event loop runs
 
     try:

@@ -31,7 +31,7 @@ _log = logging.getLogger("greeninfer")
 
 _LOOK_SECONDS = (1.0, 2.0)  # between two looks: usually, and where sockets are so many that a look takes long
 _LOOK_COST = 0.005  # of a core's time, at most, between these limits
-_SOON_SECONDS = 0.1  # at least, however many say that they are new
+_LISTEN_SECONDS = 0.09  # between two looks into the letterbox, and at newcomers, however many say that they are new
 _JOIN_SECONDS = 2.5  # by then everybody has looked
 _TELL_SECONDS = 0.1
 _TELL_COST_SECONDS = 0.002  # more between two rounds for each that is told: a message costs some microseconds
@@ -99,10 +99,11 @@ class Presence:
         self._bind = bind
         self._box: Letterbox | None
         self._me, self._box = self._begin(began, math.ceil((now + _JOIN_SECONDS) * 1000.0))
-        self._look_again = self._look_soon = -math.inf
+        self._listen_again = self._look_again = -math.inf
         self._tell_again = -math.inf
         self._heard: dict[bytes, tuple[float, float]] = {}
         self._rates: dict[bytes, tuple[float, float]] = {}
+        self._sharing: dict[str, tuple[Sibling, ...]] = {}
         self.siblings: tuple[Sibling, ...] = ()
         self.look(now)
         self._tell_all(_I_AM_NEW)
@@ -112,10 +113,14 @@ class Presence:
         """Return whether this process has the lowest number of all that read what it reads."""
         return not any(each.pid < self.pid and each.meters >= self._me.meters for each in self.siblings)
 
-    def sharing(self, *meters: str) -> tuple[Sibling, ...]:
-        """Return the siblings that read any of these meters."""
-        wanted = {self._meters[meter] for meter in meters if meter in self._meters}
-        return tuple(each for each in self.siblings if each.meters & wanted)
+    def sharing(self, meter: str) -> tuple[Sibling, ...]:
+        """Return the siblings that read this meter, too."""
+        found = self._sharing.get(meter)
+        if found is None:
+            found = self._sharing[meter] = tuple(
+                each for each in self.siblings if self._meters.get(meter) in each.meters
+            )
+        return found
 
     def part(self, meter: str, start: float, end: float) -> float:
         """Return the part of what belongs to none of us, between two instants, that this process books."""
@@ -123,8 +128,9 @@ class Presence:
 
     def look(self, now: float) -> None:
         """Look for siblings, if it is time; what cannot be read leaves those in place that were there."""
-        if self._box is None:
+        if now < self._listen_again or self._box is None:
             return
+        self._listen_again = now + _LISTEN_SECONDS
         for address, data in self._box.take():
             self._hear(address, data, now)
         if now < self._look_again:
@@ -142,7 +148,6 @@ class Presence:
         often, seldom = _LOOK_SECONDS
         pause = min(max(often, (thread_time() - begun) / _LOOK_COST), seldom)
         self._look_again = now + 0.9 * pause  # a tick that comes a little early must not wait for the next one
-        self._look_soon = now + _SOON_SECONDS
 
     def tell(self, now: float, seconds: float) -> None:
         """Tell siblings the running seconds so far of this process's spans on GPUs, of which nobody else knows."""
@@ -183,6 +188,7 @@ class Presence:
                 before = by_pid.setdefault(each.pid, each)
                 by_pid[each.pid] = replace(before, meters=before.meters | each.meters)
         self.siblings = tuple(by_pid[pid] for pid in sorted(by_pid))
+        self._sharing.clear()
         there = {each.address for each in self.siblings}
         self._heard = {address: last for address, last in self._heard.items() if address in there}
         self._rates = {address: last for address, last in self._rates.items() if address in there}
@@ -195,7 +201,7 @@ class Presence:
     def _hear(self, address: bytes, data: bytes, now: float) -> None:
         """Take a message; it may come from anybody."""
         if data == _I_AM_NEW:
-            self._look_again = min(self._look_again, self._look_soon)
+            self._look_again = now
         if len(data) != _MESSAGE.size or not any(each.address == address for each in self.siblings):
             return
         instant, seconds = _MESSAGE.unpack(data)

@@ -66,9 +66,10 @@ def _endpoint_path(scope: Mapping[str, Any]) -> object:
     endpoint = scope.get("endpoint")
     if endpoint is None:
         return None
-    routes = _routes(scope.get("router"))
-    paths = {getattr(route, "path", None) for route in routes if getattr(route, "endpoint", None) is endpoint}
-    return paths.pop() if len(paths) == 1 else None
+    routes = [each for each in _routes(scope.get("router")) if getattr(each, "endpoint", None) is endpoint]
+    if len(routes) > 1:
+        routes = [each for each in routes if each.path_regex.match(scope["path"])]
+    return getattr(routes[0], "path", None) if routes else None
 
 
 def _handler_path(scope: Mapping[str, Any]) -> str:
@@ -134,6 +135,7 @@ class RouteNames:
         if known is not None:
             return known[0]
         key = (route_name(scope, root_path, ended=True) or UNMATCHED, self._model)
-        if len(self._known) < _MOST_KNOWN:
+        found_by_path = route is None and scope.get("endpoint") is not None
+        if len(self._known) < _MOST_KNOWN and not found_by_path:
             self._known[seen] = (key, (route, endpoint, context))
         return key

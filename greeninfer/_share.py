@@ -151,6 +151,8 @@ class Among:
         """Return what siblings mean for an interval, or None if there are none."""
         now = interval.end
         self._presence.look(now)
+        if not (self._presence.siblings or self._cpu):
+            return None
         siblings = self._presence.sharing(meter.name)
         on_gpu = meter.domains[0].device == "gpu"
         if not on_gpu:

@@ -6,30 +6,14 @@ import math
 import operator
 from collections.abc import Mapping, Sequence
 from time import perf_counter
-from typing import Protocol, SupportsIndex
+from typing import SupportsIndex
 
-from greeninfer._account import Account, Credit, Key, Record, Share, Source, SpanAccount
-from greeninfer._energy import Energy, Outcome, Quality, Rate
+from greeninfer._account import Account, Credit, Key, Record, Settler, Share, Source, SpanAccount
+from greeninfer._energy import Energy, Outcome, Quality
 from greeninfer._parts import Phase
 from greeninfer._records import NANO, Failure
 from greeninfer._remote import Remote
 from greeninfer._route_name import UNMATCHED, route_name
-
-
-class Settler(Protocol):
-    """What a span asks of the monitor that it belongs to."""
-
-    def note(self, failure: Failure, detail: str = "") -> None:
-        """Count a failure, and log the first of its kind."""
-        ...
-
-    def rate(self, key: Key) -> Rate | None:
-        """Return what a route's requests took lately, or None."""
-        ...
-
-    def settle(self, span: Span, timeout: float) -> None:
-        """Return when the span is settled, or after ``timeout`` seconds."""
-        ...
 
 
 class Span:
@@ -41,6 +25,7 @@ class Span:
     first_byte_seconds: float | None = None
     message_counts: dict[str, int] | None = None
     served = False  # a request that came through a server
+    rated = False  # one whose kind is told early figures
     method = ""
     status: int | None = None
     answered = False  # an answer was begun, so that the application has chosen its route
@@ -147,6 +132,8 @@ class Span:
         return True
 
     def _traced(self) -> tuple[str, str]:
+        if self.parent is None:
+            return self.trace or ("", "")
         account: SpanAccount | None = self
         while isinstance(account, Span):
             if account.trace is not None:

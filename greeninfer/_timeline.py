@@ -120,7 +120,8 @@ class Timeline:
         if changed is runs:
             self._opened(changed, instant, cut)
         else:
-            self._stop_elsewhere(changed, instant, cut)
+            if self._running:
+                self._stop_elsewhere(changed, instant, cut)
             self._closed(changed, instant, cut)
 
     def _opened(self, account: Account, instant: float, cut: Cut) -> None:

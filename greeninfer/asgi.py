@@ -116,7 +116,7 @@ class EnergyMiddleware:
             self._follow_this_loop()
         scope[_MARK] = True
         span = Span(self._key, record, monitor)
-        span.served, span.method = True, scope.get("method", "")
+        span.served, span.method, span.rated = True, scope.get("method", ""), self._header or monitor.annotates
         if not self._named:
             span.scope, span.root_path = scope, scope.get("root_path", "")
         exchange = Exchange(span, scope, receive, send, self._names, self._header, monitor.annotates)

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from greeninfer import dashboards, demo
+from greeninfer import dashboards, demo, top
 from greeninfer._clock import SystemClock
 from greeninfer._doctor import examine, render
 from greeninfer._settings import Settings
@@ -31,6 +31,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
     _add_doctor(commands)
     _add_demo(commands)
+    _add_top(commands)
     _add_dashboards(commands)
     return parser
 
@@ -68,6 +69,13 @@ def _add_demo(commands: Commands) -> None:
     parser = commands.add_parser("demo", help="a real service under load, joules per request live", description=text)
     demo.add_arguments(parser)
     parser.set_defaults(run=demo.main)
+
+
+def _add_top(commands: Commands) -> None:
+    text = "Show joules and latency of a running service, live, from its /metrics."
+    parser = commands.add_parser("top", help="live table of a running service", description=text)
+    top.add_arguments(parser)
+    parser.set_defaults(run=top.main)
 
 
 def _add_dashboards(commands: Commands) -> None:

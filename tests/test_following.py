@@ -502,7 +502,8 @@ async def what_is_no_coroutine() -> object:
     found: list[object] = []
     for odd in (5, None, asyncio.sleep, asyncio.get_running_loop().create_future(), io.BytesIO()):
         try:
-            asyncio.create_task(odd)  # type: ignore[arg-type]
+            made = asyncio.create_task(odd)  # type: ignore[arg-type]
+            found.append(made)
         except TypeError:
             found.append("TypeError")
     return found
@@ -672,9 +673,11 @@ def test_a_coroutine_that_nobody_awaits_warns_once_and_under_its_own_name() -> N
 
     async def forgotten() -> None: ...
 
+    forgotten_tasks: list[asyncio.Task[None]] = []
+
     @measure("request")
     async def request() -> None:
-        loop.create_task(forgotten())
+        forgotten_tasks.append(loop.create_task(forgotten()))
 
     async def main() -> None:
         threads.instrument()
@@ -687,6 +690,7 @@ def test_a_coroutine_that_nobody_awaits_warns_once_and_under_its_own_name() -> N
         logger.disabled = True  # "Task was destroyed but it is pending!"
         loop.run_until_complete(main())
         loop.close()
+        forgotten_tasks.clear()
         gc.collect()
         logger.disabled = False
     messages = [str(each.message) for each in caught]
@@ -927,9 +931,8 @@ def test_any_tree_of_tasks_threads_and_children_is_charged_as_it_was_made(script
     def burn(name: str, joules: int) -> None:
         assert name_of_current() == name
         with alone:  # and nobody else at work: what another thread does meanwhile would be charged, too
-            me = threading.current_thread()
-            others = (each for each in threading.enumerate() if each is not me and not each.name.startswith("greeninfer"))
-            wait_until_asleep(list(others))
+            others = [each for each in threading.enumerate() if each is not threading.current_thread()]
+            wait_until_asleep([each for each in others if not each.name.startswith("greeninfer")])
             live.burn_apart(float(joules))
         truth[name] = truth.get(name, 0.0) + joules
 

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from asgi.wire import App, Wire, ask, http, watched
 from live import Live, play
 from prometheus_client import CollectorRegistry, Counter
 from prometheus_client.parser import text_string_to_metric_families
 
 import greeninfer
-from asgi.wire import App, Wire, ask, http, watched
 from greeninfer import EnergyMiddleware, SettingsError, threads
 from greeninfer.exporters import PrometheusExporter
 
@@ -230,7 +230,9 @@ def test_two_applications_in_one_process_share_a_registry() -> None:
             get(app, "/a/1")
         live.settle()
         for app in apps:
-            assert 'request_duration_seconds_count{model="",name="/a/{b}",outcome="ok"} 2.0' in get(app, "/metrics").text
+            assert (
+                'request_duration_seconds_count{model="",name="/a/{b}",outcome="ok"} 2.0' in get(app, "/metrics").text
+            )
 
 
 def test_an_application_inside_another_is_measured_once() -> None:
@@ -298,7 +300,10 @@ def test_paths_to_exclude_may_be_given_in_any_way(exclude: Any) -> None:
 # What it refuses
 
 
-@pytest.mark.parametrize("app", [None, 5, "app", fastapi.FastAPI, EnergyMiddleware(page), lambda *args: None], ids=repr)  # type: ignore[arg-type]
+NO_APPLICATIONS = [None, 5, "app", fastapi.FastAPI, EnergyMiddleware(page), lambda *args: None]  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("app", NO_APPLICATIONS, ids=repr)
 def test_what_is_no_such_application(app: Any) -> None:
     with pytest.raises(TypeError, match=r"is not possible; allowed: a FastAPI or Starlette application; remedy: "):
         greeninfer.instrument(app)

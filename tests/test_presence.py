@@ -127,7 +127,6 @@ def test_who_reads_something_else_does_not_count(join: Join) -> None:
     assert [numbers(each) for each in (cpu, gpu, both, other)] == [[30], [30], [10, 20], []]
     assert [each.pid for each in both.sharing("rapl")] == [10]
     assert [each.pid for each in both.sharing("nvml")] == [20]
-    assert [each.pid for each in both.sharing("nvml", "rapl")] == [10, 20]
     assert both.sharing("estimate") == ()
     # Each thing that is counted has exactly one who speaks of it, as far as all read the same: nobody speaks for what
     # it does not read.
@@ -201,10 +200,13 @@ def test_it_looks_about_once_a_second(join: Join, proc: Proc) -> None:
     assert numbers(first) == [30]
 
 
-def test_a_newcomer_sends_word_and_is_seen_at_the_next_tick(join: Join, proc: Proc) -> None:
+def test_a_newcomer_sends_word_and_is_seen_within_a_tenth_of_a_second(join: Join, proc: Proc) -> None:
     first = join(10, now=100.0)
-    join(20, now=100.5)
-    first.look(100.52)
+    for tick in range(25):
+        first.look(100.0 + 0.02 * tick)
+    join(20, now=100.49)
+    for tick in range(25, 30):
+        first.look(100.0 + 0.02 * tick)
     assert numbers(first) == [20]
 
 
@@ -217,7 +219,7 @@ def test_who_is_told_of_newcomers_without_end_does_not_look_without_end(join: Jo
         before = first._look_again
         first.look(101.0 + 0.01 * tick)
         looked += first._look_again > before
-    assert looked <= 21
+    assert 9 <= looked <= 12
 
 
 def test_a_list_that_cannot_be_read_for_a_while_leaves_all_in_place(join: Join, proc: Proc) -> None:

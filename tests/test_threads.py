@@ -486,9 +486,13 @@ def test_a_pool_that_is_shut_down_cancels_what_has_not_begun() -> None:
 
 
 def test_a_broken_initializer_breaks_the_pool_as_before(caplog: pytest.LogCaptureFixture) -> None:
-    with Live(), ThreadPoolExecutor(1, initializer=lambda: 1 // 0) as pool, measure("request"):
-        with pytest.raises(concurrent.futures.BrokenExecutor):
-            pool.submit(time.sleep, 5.0).result()
+    with (
+        Live(),
+        ThreadPoolExecutor(1, initializer=lambda: 1 // 0) as pool,
+        measure("request"),
+        pytest.raises(concurrent.futures.BrokenExecutor),
+    ):
+        pool.submit(time.sleep, 5.0).result()
     assert "greeninfer" not in caplog.text
 
 

@@ -34,6 +34,7 @@ from queries import (
     STATIC,
     answered,
     attributed,
+    closure,
     meters,
     over,
     per_request,
@@ -86,7 +87,6 @@ def dashboard() -> Dashboard:
 
 
 def _figures() -> list[Panel]:
-    lines_watts = total(rate(ENERGY, SERVICE))
     estimated = over(total(rate(ENERGY, ATTRIBUTED + 'quality="estimated",' + ROUTE)), attributed())
     answer = (
         "per request that was answered, with everything that was measured inside it (all spans, where none is served)."
@@ -100,10 +100,10 @@ def _figures() -> list[Panel]:
         ),
         figure("Latency p95", "95 % of the requests and measured parts take less, from open to close.", SECONDS, quantile(0.95, DURATION)),
         figure(
-            "Closure", "What the meters count, as a share of attributed, idle, other and unattributed joules together; mean of the "
+            "Closure", "What the meters count, as a share of attributed, idle, other and unattributed joules together, over the "
             "range that is shown. 100 % means that the books tell the machine once; 50 %, twice. The meters' power is one sample "
-            "a scrape, so a short range jitters. All processes of a machine must be selected.", SHARE, over(meters(), lines_watts),
-            decimals=0, mean=True, steps=((None, "red"), (0.8, "yellow"), (0.95, "green"), (1.05, "yellow"), (1.25, "red")),
+            "a scrape, so over a short range it is rough. All processes of a machine must be selected.", SHARE, closure(),
+            decimals=0, shown=True, steps=((None, "red"), (0.8, "yellow"), (0.95, "green"), (1.05, "yellow"), (1.25, "red")),
         ),
         figure(
             "Estimated", "Share of the attributed joules that no sensor measured: they come from a power model and are true "

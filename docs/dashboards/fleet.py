@@ -26,10 +26,10 @@ from queries import (
     GRAMS_PER_JOULE,
     JOULES_PER_KWH,
     SERVICE,
-    SHOWN,
     answered,
     attributed,
-    meters,
+    closure,
+    lines_watts,
     on_machine,
     over,
     rate,
@@ -115,13 +115,13 @@ def _machines() -> list[Panel]:
     def of(state: str) -> str:
         return total(on_machine(rate(ENERGY, f'state=~"{state}",' + SERVICE)), "machine")
 
-    every = total(on_machine(rate(ENERGY, SERVICE)), "machine")
+    every = lines_watts("machine")
     none = f"0 * {every}"  # a counter that is not there has counted nothing
     failures = f"greeninfer_meter_failures_total{{{SERVICE}}}"
     return [
         lines("Watts by machine", "Attributed, idle, other and unattributed together.", WATTS, {"{{machine}}": every}, width=8, height=9, stacked=True),
         rows(
-            "By machine", "Watts now, by line. Closure: what the meters count as a share of the lines, mean of the range that is "
+            "By machine", "Watts now, by line. Closure: what the meters count as a share of the lines, over the range that is "
             "shown; 100 % means that they tell the machine once, if all its processes are selected. Failures: of meters, since "
             "the processes started.", ("machine",),
             {
@@ -130,7 +130,7 @@ def _machines() -> list[Panel]:
                 "Idle": (WATTS, of("idle")),
                 "Other": (WATTS, of("other")),
                 "Unattributed": (WATTS, f"{of('unattributed')} or {none}"),
-                "Closure": (SHARE, f"avg_over_time(({over(meters('machine'), every)})[{SHOWN}:])"),
+                "Closure": (SHARE, closure("machine")),
                 "Failures": (COUNT, f"{total(on_machine(failures), 'machine')} or {none}"),
             },
             width=16,

@@ -83,15 +83,14 @@ def _outline(name: str) -> list[models.DynamicConfigValue]:
 def figure(
     title: str, description: str, unit: str, expression: str, *, width: int = 4, height: int = 5,
     steps: Sequence[tuple[float | None, str]] = ((None, "green"),), decimals: int | None = None, shown: bool = False,
-    mean: bool = False,
 ) -> stat.Panel:  # fmt: skip
-    """One figure: the latest or the ``mean``, with its course behind it; with ``shown``, one for the whole range."""
+    """One figure: the latest, with its course behind it, or with ``shown`` that of the whole range."""
     panel = (
         stat.Panel().title(title).description(description).datasource(DATASOURCE).unit(unit)
         .span(width).height(height)
         .color_mode(modes.BigValueColorMode.VALUE)
         .graph_mode(modes.BigValueGraphMode.NONE if shown else modes.BigValueGraphMode.AREA)
-        .reduce_options(common.ReduceDataOptions().calcs(["mean" if mean else "lastNotNull"]).values(False).fields(""))
+        .reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]).values(False).fields(""))
         .thresholds(dashboard.ThresholdsConfig().mode(models.ThresholdsMode.ABSOLUTE)
                     .steps([models.Threshold(value=value, color=colour) for value, colour in steps]))
         .color_scheme(dashboard.FieldColor().mode(models.FieldColorModeId.THRESHOLDS))

@@ -73,3 +73,14 @@ def meters(*by: str) -> str:
     """Watts that the meters count; of processes on one machine, which all see the same, one speaks."""
     mean = on_machine(f"avg_over_time({POWER}{{{SERVICE}}}[{LIVE}])")
     return total(total(mean, "machine", "domain").replace("sum", "max", 1), *by)
+
+
+def lines_watts(*by: str) -> str:
+    """Watts of attributed, idle, other and unattributed together."""
+    return total(on_machine(rate(ENERGY, SERVICE)), *by)
+
+
+def closure(*by: str) -> str:
+    """What the meters count over what the lines tell, from means over the range: the power is a sample a scrape."""
+    counted, told = (f"avg_over_time(({watts})[{SHOWN}:])" for watts in (meters(*by), lines_watts(*by)))
+    return f"{counted} / {told}"

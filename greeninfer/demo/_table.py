@@ -33,8 +33,7 @@ _SERVING_HEAD = (
     ("HTTP", "requests"),
     ("joules per", "request"),
     ("J per", "1,000"),
-    ("p50", "ms"),
-    ("p95", "ms"),
+    ("CPU", "ms"),
 )
 _BOOKS_HEAD = ("where the joules went", "joules", "share")
 _STATES = (
@@ -166,8 +165,7 @@ def _plain_serving(rows: Sequence[ServingRow]) -> str:
             f"{row.requests:,}",
             with_half_width(row.joules, row.half_width_joules),
             number(None if row.joules is None else 1000 * row.joules, 3),
-            _milliseconds(row.p50_seconds),
-            _milliseconds(row.p95_seconds),
+            number(1000 * row.cpu_seconds),
         )
         for row in rows
     ]

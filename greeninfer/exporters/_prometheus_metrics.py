@@ -7,7 +7,7 @@ import threading
 import weakref
 from bisect import bisect_left
 from collections import Counter as Counts
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Generic, Literal, TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -75,6 +75,23 @@ class Observations:
         self._pending.clear()
 
 
+class Row:
+    """Where the requests of one route are observed that ended alike: one look-up for each of them.
+
+    Args:
+        route: (name, model), as the labels say it.
+        seconds, joules: where to observe these; no joules where no meter gave any.
+    """
+
+    __slots__ = ("joules", "route", "seconds", "static_nanojoules")
+
+    def __init__(self, route: tuple[str, str], seconds: Observations, joules: Observations | None) -> None:
+        self.route = route
+        self.seconds = seconds
+        self.joules = joules
+        self.static_nanojoules = 0  # of this settlement
+
+
 class Children(Generic[Child]):
     """Children by label values: ``.labels()`` costs more than an observation, so it is paid once per label set."""
 
@@ -116,6 +133,7 @@ class Families:
         self.observe_joules = Children(lambda *labels: Observations(joules.labels(*labels)))
         self.observe_seconds = Children(lambda *labels: Observations(seconds.labels(*labels)))
         self.observe_first_byte = Children(lambda *labels: Observations(first_bytes.labels(*labels)))
+        self.rows: dict[tuple[tuple[str, str], str, str | None], Row] = {}
         self.tokens = Children(tokens.labels)
         self.messages = Children(messages.labels)
         self.failures = Children(failures.labels)
@@ -123,6 +141,11 @@ class Families:
         self.in_flight = Children(in_flight.labels)
         self.info = Children(info.labels)
         self.overhead = overhead
+
+    def observations(self) -> Iterator[Observations]:
+        """Yield all children of the histograms."""
+        for children in (self.observe_seconds, self.observe_joules, self.observe_first_byte):
+            yield from children.known.values()
 
     def put_into(self, registry: CollectorRegistry) -> None:
         """Register what is not there: all of it at first, and again after somebody emptied the registry between tests.

@@ -32,8 +32,8 @@ from prometheus_client import REGISTRY, CollectorRegistry
 
 from greeninfer._energy import Measurement
 from greeninfer._records import NANO, Failure, Line, MeterInfo, Settlement
-from greeninfer.exporters._labels import Labels
-from greeninfer.exporters._prometheus_metrics import Observations, families_of
+from greeninfer.exporters._labels import OVERFLOW, Labels
+from greeninfer.exporters._prometheus_metrics import Observations, Row, families_of
 
 MAX_EXEMPLAR_RUNES: Final = 128
 """Of an exemplar's label names and values together (OpenMetrics 1.0, "Exemplars"); prometheus_client raises above."""
@@ -95,41 +95,40 @@ class PrometheusExporter:
             self._families.energy[line.state, name, model, line.domain, line.quality, line.reason].add(line.nanojoules)
 
     def _observe(self, measurements: Iterable[Measurement]) -> None:
-        families = self._families
-        seconds_of, joules_of, first_of = families.observe_seconds, families.observe_joules, families.observe_first_byte
-        sums = _Sums()
+        families, sums = self._families, _Sums()
         for each in measurements:
-            name, model = each.key
+            row = families.rows.get((each.key, each.outcome, each.quality))
+            if row is None:
+                row = self._row(each)
             exemplar = _exemplar(each.trace_id) if each.trace_id else None
-            # What is known under the raw name is below the ceiling, so this look-up is all that most requests need.
-            child = seconds_of.known.get((name, model, each.outcome))
-            if child is None:
-                child = seconds_of[*self._route(name, model), each.outcome]
-            _observe(child, each.seconds, exemplar)
-            quality = each.quality
-            if quality is not None:
-                nanojoules = each.nanojoules
-                child = joules_of.known.get((name, model, quality))
-                if child is None:
-                    child = joules_of[*self._route(name, model), quality]
-                _observe(child, nanojoules / NANO, exemplar)
-                joules = each.static_joules
+            _observe(row.seconds, each.seconds, exemplar)
+            if row.joules is not None:
+                nanojoules, joules = each.nanojoules, each.static_joules
+                _observe(row.joules, nanojoules / NANO, exemplar)
                 if joules is not None:
-                    sums.static[each.key] += min(round(joules * NANO), nanojoules)
-            if each.first_byte_seconds is not None:
-                child = first_of.known.get((name, model))
-                if child is None:
-                    child = first_of[self._route(name, model)]
-                _observe(child, each.first_byte_seconds, exemplar)
+                    row.static_nanojoules += min(round(joules * NANO), nanojoules)
+            first_byte_seconds = each.first_byte_seconds
+            if first_byte_seconds is not None:
+                _observe(families.observe_first_byte[row.route], first_byte_seconds, exemplar)
             if each.tokens or each.messages or each.phases:
                 sums.add_parts(each)
-        for child in (*seconds_of.known.values(), *joules_of.known.values(), *first_of.known.values()):
+        for child in families.observations():
             child.add_up()
+        for row in families.rows.values():
+            if row.static_nanojoules:
+                families.static[row.route].add(row.static_nanojoules)
+                row.static_nanojoules = 0
         self._add_sums(sums)
 
+    def _row(self, each: Measurement) -> Row:
+        """Return where a kind of request is observed; what is beyond the ceiling is not remembered one by one."""
+        families, route = self._families, self._route(*each.key)
+        joules = None if each.quality is None else families.observe_joules[*route, each.quality]
+        row = Row(route, families.observe_seconds[*route, each.outcome], joules)
+        known = route if route[0] == OVERFLOW else each.key
+        return families.rows.setdefault((known, each.outcome, each.quality), row)
+
     def _add_sums(self, sums: _Sums) -> None:
-        for (name, model), nanojoules in sums.static.items():
-            self._families.static[self._route(name, model)].add(nanojoules)
         for (name, model, kind), count in sums.tokens.items():
             self._families.tokens[*self._route(name, model), kind].inc(count)
         for (name, model, direction), count in sums.messages.items():
@@ -183,10 +182,9 @@ class PrometheusExporter:
 class _Sums:
     """What the requests of one settlement add to counters: added up first, since one ``inc`` costs a third of all."""
 
-    __slots__ = ("messages", "phases", "static", "tokens")
+    __slots__ = ("messages", "phases", "tokens")
 
     def __init__(self) -> None:
-        self.static: defaultdict[tuple[str, str], int] = defaultdict(int)
         self.tokens: defaultdict[tuple[str, str, str], int] = defaultdict(int)
         self.messages: defaultdict[tuple[str, str, str], int] = defaultdict(int)
         self.phases: defaultdict[tuple[str, str, str], int] = defaultdict(int)

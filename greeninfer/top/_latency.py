@@ -36,7 +36,7 @@ def quantile(share: float, buckets: Mapping[float, float]) -> Quantile | None:
     below, reached = 0.0, 0.0
     for bound in bounds[:-1]:
         count = max(reached, buckets[bound])
-        if count >= rank and count > reached:
+        if count >= rank:
             return Quantile(below + (bound - below) * (rank - reached) / (count - reached))
         below, reached = bound, count
     return Quantile(below, beyond=True) if len(bounds) > 1 else None

@@ -1,4 +1,4 @@
-"""What FastAPI and Starlette make of an endpoint: threads, streams, dependencies, background work; all is the request's.
+"""What FastAPI and Starlette make of an endpoint, threads, streams, dependencies and background work, is the request's.
 
 No annotation in here is a string: FastAPI looks at them.
 """
@@ -443,7 +443,7 @@ def test_a_client_that_leaves_before_its_body_is_read() -> None:
         async def main() -> None:
             await EnergyMiddleware(app)(http("/x", "POST"), wire.receive, wire.send)
 
-        with pytest.raises(Exception) as caught:  # noqa: PT011
+        with pytest.raises(Exception) as caught:
             asyncio.run(main())
         assert type(caught.value).__name__ == "ClientDisconnect"
         is_charged(live, 10.0, "cancelled")

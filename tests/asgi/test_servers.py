@@ -128,7 +128,9 @@ def test_requests_on_one_connection_stay_apart(stage: Stage) -> None:
 
         stage.app = EnergyMiddleware(app, name=RAW)
         with stage.connect() as connection:
-            requests = [head(path, "POST", body=b"body%d" % number) for number, path in enumerate(["/slow", "/b", "/c"])]
+            requests = [
+                head(path, "POST", body=b"body%d" % number) for number, path in enumerate(["/slow", "/b", "/c"])
+            ]
             connection.sendall(b"".join(requests))
             answers = read_until(connection, b"/cbody2")
             assert answers.index(b"/slowbody0") < answers.index(b"/bbody1") < answers.index(b"/cbody2")
@@ -462,10 +464,8 @@ def test_a_client_that_leaves_a_streaming_response(stage: Stage) -> None:
 def handshake(stage: Stage, path: str = "/ws") -> Any:
     connection = stage.connect()
     key = base64.b64encode(os.urandom(16))
-    connection.sendall(
-        head(path, "GET", b"upgrade: websocket", b"connection: Upgrade", b"sec-websocket-version: 13",
-             b"sec-websocket-key: " + key)  # fmt: skip
-    )
+    upgrade = (b"upgrade: websocket", b"connection: Upgrade", b"sec-websocket-version: 13")
+    connection.sendall(head(path, "GET", *upgrade, b"sec-websocket-key: " + key))
     return connection, read_until(connection, b"\r\n\r\n")
 
 

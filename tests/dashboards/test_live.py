@@ -50,7 +50,7 @@ GRAMS_PER_KWH = 450.0
 BOUNDS = {  # (more than, less than), of any figure with the unit
     "joule": (-0.1, 5e3),
     "watt": (0.0, 300.0),
-    "s": (0.0, 5.0),
+    "s": (0.0, 30.0),
     "percentunit": (0.0, 1.01),
     "reqps": (0.5, 100.0),
     "short": (0.0, 1e4),
@@ -203,11 +203,11 @@ def test_the_lines_are_the_watts_of_the_machines(run: Run) -> None:
     panel = run.panel("Energy per request", "Watts by line")
     lines = {each.labels["state"]: each.mean for each in panel["{{state}}"]}
     assert set(lines) == {"attributed", "idle", "other", "unattributed"}
-    assert sum(lines.values()) == pytest.approx(run.watts, rel=0.05)
+    assert sum(lines.values()) == pytest.approx(run.watts, rel=0.1)
     assert panel["meters"][0].mean == pytest.approx(run.watts, rel=0.15)  # one sample a second of a power that jumps
     fleet = run.panel("Fleet", "Watts by machine")["{{machine}}"]
     assert {each.labels["machine"] for each in fleet} == set(ADDRESSES)
-    assert sum(each.mean for each in fleet) == pytest.approx(run.watts, rel=0.05)
+    assert sum(each.mean for each in fleet) == pytest.approx(run.watts, rel=0.1)
 
 
 def test_closure_is_one(run: Run) -> None:
@@ -278,10 +278,10 @@ def test_static_and_dynamic_add_up(run: Run) -> None:
 
 def test_a_day_is_the_watts_of_the_moment(run: Run) -> None:
     kwh = [each for series in run.panel("Fleet", "kWh per day").values() for each in series]
-    assert sum(each.mean for each in kwh) == pytest.approx(run.watts * 24 / 1000, rel=0.05)
+    assert sum(each.mean for each in kwh) == pytest.approx(run.watts * 24 / 1000, rel=0.1)
     assert {each.labels.get("job") or each.labels["state"] for each in kwh} >= {"my-service", "idle", "other"}
     grams = [each for series in run.panel("Fleet", "CO2e per day").values() for each in series]
-    assert sum(each.mean for each in grams) == pytest.approx(run.watts * 24 / 1000 * GRAMS_PER_KWH, rel=0.05)
+    assert sum(each.mean for each in grams) == pytest.approx(run.watts * 24 / 1000 * GRAMS_PER_KWH, rel=0.1)
     ((services,), (machines,)) = (
         series for title in ("Services", "Machines") for series in run.panel("Fleet", title).values()
     )

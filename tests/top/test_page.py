@@ -44,6 +44,17 @@ def test_a_service_without_a_request_yet() -> None:
     assert parse(only_heads, 0.0) == Snapshot(0.0, {}, {})
 
 
+def test_of_several_processes_nobody_knows_which_one_started_when() -> None:
+    one = "process_start_time_seconds"
+    page = BEFORE.replace(f"{one} 1.7e+09", f'{one}{{instance="a"}} 1.0\n{one}{{instance="b"}} 2.0')
+    assert parse(page, 0.0).started is None
+
+
+def test_what_others_write_on_the_page_is_theirs() -> None:
+    page = "http_requests_total{ garbage\n" + BEFORE + "# TYPE\n\x00\n"
+    assert parse(page, 0.0) == parse(BEFORE, 0.0)
+
+
 def registry_with(names: tuple[str, ...]) -> CollectorRegistry:
     registry = CollectorRegistry()
     energy = Counter(ENERGY, "Joules.", ["name"], registry=registry)
@@ -116,6 +127,7 @@ def test_a_page_that_is_not_ours_says_what_it_is_and_what_mends_it(page: str, lo
         ('greeninfer_energy_joules_total{name="n} 1', "is no metric"),
         ('greeninfer_energy_joules_total{name="n"} one', "is no metric"),
         ('greeninfer_energy_joules_total{name="n"}', "is no metric"),
+        ('greeninfer_energy_joules_total{name="n", ="m"} 1', "is no metric"),
         ("greeninfer_energy_joules_total", "is no metric"),
         ('greeninfer_energy_joules_total{name="n"} NaN', "a counter on this page is nan"),
         ('greeninfer_energy_joules_total{name="n"} -1', "a counter on this page is -1.0"),

@@ -53,6 +53,11 @@ def test_a_name_of_which_nothing_is_known_but_that_a_request_is_open() -> None:
     assert figures == (None,) * 7
 
 
+def test_a_service_that_has_stopped_measuring_does_not_know_what_is_in_flight() -> None:
+    page = AFTER.replace('in_flight{name="classify"} 3.0', 'in_flight{name="classify"} NaN')
+    assert row(reported(after=page), "classify").in_flight is None
+
+
 def test_a_name_with_no_request_open_any_more_and_none_settled_has_no_row() -> None:
     page = AFTER.replace('in_flight{name="warm-up"} 1.0', 'in_flight{name="warm-up"} 0.0')
     assert [each.name for each in reported(after=page).rows] == ["classify", "rerank"]
@@ -192,8 +197,15 @@ def routes(**figures: dict[str, object]) -> tuple[Row, ...]:
 def test_the_largest_comes_first_and_what_is_not_known_last(by: str, field: str, values: tuple[object, ...]) -> None:
     assert by in SORTS
     empty: dict[str, object] = {"joules_overall": None, field: 0.0 if field == "errors" else None}
-    rows = routes(none=empty, **{name: {field: value} for name, value in zip("abc", values, strict=True)})
-    assert [each.name for each in sort(rows, by)] == ["b", "c", "a", "none"]
+    zero = {"joules_overall": None, field: Quantile(0.0) if field == "p95" else 0.0}
+    rows = routes(none=empty, zero=zero, **{name: {field: value} for name, value in zip("abc", values, strict=True)})
+    last = ["none", "zero"] if field == "errors" else ["zero", "none"]
+    assert [each.name for each in sort(rows, by)] == ["b", "c", "a", *last]
+
+
+def test_what_a_request_takes_overall_stands_in_for_what_it_takes_lately() -> None:
+    rows = routes(a={"joules": 1.0}, b={"joules": None, "joules_overall": 2.0})
+    assert [each.name for each in sort(rows, "joules")] == ["b", "a"]
 
 
 def test_rows_of_equal_weight_stay_in_order_of_their_names() -> None:

@@ -226,17 +226,20 @@ def test_ctrl_c_before_there_was_anything(capsys: pytest.CaptureFixture[str]) ->
     assert capsys.readouterr() == ("", "")
 
 
-def test_text_says_once_that_a_service_went_and_that_it_is_back(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("as_json", [False, True])
+def test_it_says_once_that_a_service_went_and_that_it_is_back(
+    as_json: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
     answers = iter([http(BEFORE), http("", "503 Gone"), http("", "503 Gone"), http(AFTER), http("", "503 Gone")])
     with serving(lambda connection: next(answers)(connection)) as server:
-        assert run(server.url, 2.0, once=False, as_json=False, sort="watts", wait=ends_after(4)) == 0
+        assert run(server.url, 2.0, once=False, as_json=as_json, sort="watts", wait=ends_after(4)) == 0
     out, err = capsys.readouterr()
-    assert out.count("where the joules go") == 2
-    assert [line.split(": ", 2)[-1][:22] for line in err.splitlines()] == [
-        "the answer is HTTP 503",
-        f"{server.url} is there again"[:22],
-        "the answer is HTTP 503",
-    ]
+    assert out.count('"books"' if as_json else "where the joules go") == 2
+    gone = f"greeninfer top: {server.url}: the answer is HTTP 503 Gone: the service does not work as it should"
+    went, back, went_again = err.splitlines()
+    assert went.startswith(gone)
+    assert back == f"greeninfer top: {server.url} is there again"
+    assert went_again.startswith(gone)
 
 
 def test_whoever_reads_along_may_leave(monkeypatch: pytest.MonkeyPatch) -> None:
