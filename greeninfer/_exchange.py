@@ -103,7 +103,9 @@ class Exchange:
         if name == "StopAsyncIteration":
             outcome = "error"
         if self._scope["type"] == "websocket":
-            return "ok" if name == "WebSocketDisconnect" else outcome
+            if outcome == "ok" and (span.status or 0) >= 500:
+                return "error"
+            return "ok" if name in ("WebSocketDisconnect", *_GONE) else outcome
         if (outcome == "error" and name in _GONE) or (outcome != "cancelled" and self._gone):
             return "cancelled"
         return "error" if outcome == "ok" else outcome

@@ -129,16 +129,16 @@ class Ledger:
         clipped: list[Run] = []
         for account, begin, end, ran in pieces:
             if begin < interval.start or end > interval.end:
-                share = 1.0 / (end - begin) if end > begin else 0.0
+                length = end - begin or 1.0
                 if end > interval.end:
                     cut = max(begin, interval.end)
-                    self._pieces.append((account, cut, end, ran * (end - cut) * share))
+                    self._pieces.append((account, cut, end, ran * ((end - cut) / length)))
                     if begin >= interval.end:
                         continue
                 first, last = max(begin, interval.start), min(end, interval.end)
                 if last < first:
                     continue
-                begin, end, ran = first, last, ran * (last - first) * share
+                begin, end, ran = first, last, ran * ((last - first) / length)
             who.append(index.setdefault(account, len(index)))
             clipped.append((begin, end, ran))
         kinds = [cores(seconds, interval) for seconds in (company.own, other_seconds)]

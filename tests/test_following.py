@@ -904,7 +904,7 @@ STEPS = st.lists(
 
 
 @given(st.lists(STEPS, min_size=1, max_size=4))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 def test_any_tree_of_tasks_threads_and_children_is_charged_as_it_was_made(scripts: list[Any]) -> None:
     """Each piece of work says under which name it stands; the books must agree, however the pieces take turns."""
     truth: dict[str, float] = {}

@@ -44,6 +44,7 @@ class Column:
         style: how it looks.
         least: of a name, which is set from the left and may be shortened: the width that it keeps before other
             columns are left out for it. 0: it is a figure, which is never shortened.
+        room: the width that it has at least, so that the table stands still while figures change.
         needed: whether any row has something to say in it.
     """
 
@@ -53,6 +54,7 @@ class Column:
     drop: int = 0
     style: Callable[[Row], str] = _plain
     least: int = 0
+    room: int = 0
     needed: Callable[[Row], object] = bool
 
 
@@ -60,17 +62,17 @@ COLUMNS: Final = (
     Column("", "name", lambda row: clean(row.name), least=24),
     Column("", "model", lambda row: clean(row.model), least=16, needed=lambda row: row.model),
     Column("requests", "/s", lambda row: number(row.requests_per_second)),
-    Column("J per", "request", lambda row: estimated(number(row.joules), row.quality), style=_bold),
-    Column("the same", "overall", lambda row: estimated(number(row.joules_overall), row.quality), 4),
-    Column("", "watts", lambda row: estimated(number(row.watts), row.quality), style=_bold),
-    Column("share", "%", lambda row: percent(row.share), 7),
-    Column("p50", "ms", lambda row: milliseconds(row.p50), 6),
-    Column("p95", "ms", lambda row: milliseconds(row.p95), 1),
+    Column("J per", "request", lambda row: estimated(number(row.joules), row.quality), style=_bold, room=8),
+    Column("the same", "overall", lambda row: estimated(number(row.joules_overall), row.quality), 4, room=8),
+    Column("", "watts", lambda row: estimated(number(row.watts), row.quality), style=_bold, room=8),
+    Column("share", "%", lambda row: percent(row.share), 7, room=5),
+    Column("p50", "ms", lambda row: milliseconds(row.p50), 6, room=6),
+    Column("p95", "ms", lambda row: milliseconds(row.p95), 1, room=6),
     Column("errors+", "cancelled", _failed, 3, _alarm),
     Column("in", "flight", lambda row: count(row.in_flight), 5),
     Column("tokens", "/s", lambda row: number(row.tokens_per_second), 8, needed=lambda row: row.tokens),
     Column("J per", "token", lambda row: estimated(number(row.joules_per_token), row.quality), 2,
-           needed=lambda row: row.tokens),
+           needed=lambda row: row.tokens, room=8),
     Column("", "quality", lambda row: clean(row.quality or UNKNOWN), 9, _doubt),
 )  # fmt: skip
 
@@ -81,7 +83,7 @@ class _Laid:
     def __init__(self, column: Column, rows: Sequence[Row]) -> None:
         self.column = column
         self.cells = [column.over, column.under, *map(column.cell, rows)]
-        self.width = max(map(width, self.cells))
+        self.width = max(column.room, *map(width, self.cells))
 
     @property
     def least(self) -> int:

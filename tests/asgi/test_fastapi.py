@@ -449,24 +449,65 @@ def test_a_client_that_leaves_before_its_body_is_read() -> None:
         is_charged(live, 10.0, "cancelled")
 
 
-def test_a_client_that_leaves_while_a_thread_works() -> None:
+def test_a_request_that_is_cancelled_while_its_thread_works() -> None:
+    """A thread cannot be stopped: what it does when its request is over is nobody's."""
     app = fastapi.FastAPI()
+    working, cancelled, done = threading.Event(), threading.Event(), threading.Event()
     with watched() as live:
 
         @app.get("/x")
         def x() -> str:
+            live.burn_apart(10.0)
+            working.set()
+            assert cancelled.wait(10.0)
             live.burn_apart(30.0)
+            done.set()
             return "for nobody"
 
         async def main() -> None:
             task = asyncio.create_task(ask(EnergyMiddleware(app), "/x"))
-            await asyncio.sleep(0.001)
+            while not working.is_set():
+                await asyncio.sleep(0.001)
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
-                await task  # anyio waits for the thread before it lets the cancellation through
+                await task
+            cancelled.set()
+            assert done.wait(10.0)
 
         asyncio.run(main())
-        is_charged(live, 30.0, "cancelled")
+        is_charged(live, 10.0, "cancelled")
+
+
+def test_a_client_that_leaves_while_a_thread_makes_its_stream() -> None:
+    """Starlette waits for the step that is under way, so the request pays for it."""
+    app = fastapi.FastAPI()
+    working, left = threading.Event(), threading.Event()
+    with watched() as live:
+
+        def items() -> Iterator[str]:
+            live.burn_apart(10.0)
+            yield "x"
+            working.set()
+            assert left.wait(10.0)
+            live.burn_apart(30.0)
+            yield "for nobody"
+
+        @app.get("/x")
+        async def x() -> StreamingResponse:
+            return StreamingResponse(items())
+
+        async def main() -> None:
+            wire = Wire()
+            task = asyncio.create_task(EnergyMiddleware(app)(http("/x"), wire.receive, wire.send))
+            while not working.is_set():
+                await asyncio.sleep(0.001)
+            wire.hang_up()
+            await asyncio.sleep(0.01)
+            left.set()
+            await task
+
+        asyncio.run(main())
+        is_charged(live, 40.0, "cancelled")
 
 
 def test_an_endpoint_that_asks_whether_its_client_is_there() -> None:

@@ -6,21 +6,17 @@ and from what the clients sent, not from the library.
 
 from __future__ import annotations
 
-import asyncio
 import math
 import shutil
-import subprocess
-import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 
 import pytest
-from live import environment
 
 from dashboards.boards import Target, boards, substitute, targets
+from dashboards.load import SETTLE_SECONDS, Load, Service, put_under_load
 from dashboards.prometheus_server import Prometheus, Series, prometheus
 
 for module in ("fastapi", "uvicorn", "httpx", "yaml"):
@@ -33,16 +29,11 @@ pytestmark = [
     ),
 ]
 
-LOAD_SECONDS = 20.0
-SETTLE_SECONDS = 8.0
-"""Of the load before figures are looked at: the library learns what is idle and what a request takes."""
-
 INTERVAL_SECONDS = 5
 INTERVAL = f"{INTERVAL_SECONDS}s"
 """What Grafana makes of $__rate_interval where Prometheus scrapes every second: four of them, and the step."""
 
 ADDRESSES = ("127.0.0.1", "127.0.0.2")  # two machines: the host part of the instance is what tells them apart
-PLAN = (("/classify/hello", 10.0), ("/rank", 10.0), ("/chat", 3.0))
 REST_SECONDS = 5.0
 TOKENS = 10
 GRAMS_PER_KWH = 450.0
@@ -57,123 +48,71 @@ BOUNDS = {  # (more than, less than), of any figure with the unit
     "massg": (0.0, 1e5),
     "kwatth": (0.0, 50.0),
 }
-MAY_BE_ZERO = {
-    "Estimated",
-    "In flight",
-    "Failures by meter",
-    "Unattributed watts by reason",
-    "By machine",
-    "By service",
-}
+MAY_BE_ZERO = {"Estimated", "In flight", "Joules not settled yet", "By machine", "By service"}
+ATTEMPTS = 3
 
 
 @dataclass
 class Run:
-    """What was seen of one run."""
+    """What was seen of one spell of load.
+
+    Args:
+        server: has scraped it.
+        load: the spell.
+        missed: what did not go as planned, so that figures cannot be compared, or "".
+    """
 
     server: Prometheus
-    start: float = 0.0
-    end: float = 0.0
-    truth: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
-    sent: dict[str, int] = field(default_factory=dict)
-
-    @property
-    def watts(self) -> float:
-        """Return what the machines say that they used, averaged as panels do: over five seconds before each point."""
-        points = range(int(self.end - self.start) + 1)
-        means = [
-            (interpolate(curve, self.start + at) - interpolate(curve, self.start + at - INTERVAL_SECONDS))
-            / INTERVAL_SECONDS
-            for at in points
-            for curve in self.truth.values()
-        ]
-        return sum(means) / len(points)
+    load: Load
+    missed: str = ""
 
     def ask(self, target: Target) -> list[Series]:
         """Ask what Grafana would ask: an instant at the end, or the course of the range."""
-        start = self.end if target.instant else self.start
-        expression = substitute(target.expression, interval=INTERVAL, span=f"{int(self.end - self.start)}s")
-        return self.server.range(expression, start, self.end)
+        start = self.load.end if target.instant else self.load.start
+        span = f"{int(self.load.end - self.load.start)}s"
+        expression = substitute(target.expression, interval=INTERVAL, span=span)
+        return self.server.range(expression, start, self.load.end)
 
     def panel(self, board: str, title: str) -> dict[str, list[Series]]:
         """Return a panel's series by legend."""
         return {each.legend: self.ask(each) for each in targets(boards()[board]) if each.panel == title}
 
     @property
-    def rates(self) -> dict[str, float]:
-        return {path: count / (self.end - self.start) for path, count in self.sent.items()}
+    def watts(self) -> float:
+        return self.load.watts(INTERVAL_SECONDS)
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
+    """Give the first spell of load that went as planned, or else the last one."""
     folder = tmp_path_factory.mktemp("prometheus")
     with ExitStack() as stack:
-        services = [stack.enter_context(_Service(address)) for address in ADDRESSES]
+        services = [stack.enter_context(Service(address)) for address in ADDRESSES]
         server = stack.enter_context(prometheus(folder, [each.address for each in services]))
-        run = Run(server)
-        asyncio.run(_load([f"http://{each.address}" for each in services], run))
-        time.sleep(REST_SECONDS)  # the last request settled and scraped, and a look at a service at rest
+        for _ in range(ATTEMPTS):
+            run = Run(server, put_under_load([each.address for each in services]))
+            time.sleep(REST_SECONDS)  # the last request settled and scraped, and a look at a service at rest
+            run.missed = missed(run)
+            if not run.missed:
+                break
         yield run
 
 
-class _Service:
-    """One process that serves on a simulated machine of its own."""
-
-    def __init__(self, host: str) -> None:
-        script = Path(__file__).with_name("service.py")
-        command = [sys.executable, str(script), host]
-        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, env=environment(), text=True)
-        assert self._process.stdout is not None
-        self.address = f"{host}:{self._process.stdout.readline().strip()}"
-
-    def __enter__(self) -> _Service:
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        self._process.terminate()
-        self._process.wait(20)
-        assert self._process.stdout is not None
-        self._process.stdout.close()
+@pytest.fixture
+def steady(run: Run) -> Run:
+    """Give the run, if what Prometheus saw can be held against what clients and machines say."""
+    if run.missed:
+        pytest.skip(f"this machine is too busy, {ATTEMPTS} times: {run.missed}")
+    return run
 
 
-def interpolate(curve: Sequence[tuple[float, float]], instant: float) -> float:
-    """Return the value there, on the straight line between the two points beside it."""
-    right = next(index for index, (at, _) in enumerate(curve) if at >= instant)
-    (before, low), (after, high) = curve[right - 1], curve[right]
-    return low + (high - low) * (instant - before) / (after - before)
-
-
-async def _load(bases: list[str], run: Run) -> None:
-    import httpx
-
-    async with httpx.AsyncClient(timeout=10.0) as client:
-
-        async def follow(base: str) -> None:
-            curve = run.truth[base] = []
-            while time.time() < begun + LOAD_SECONDS + 1.0:
-                told = (await client.get(f"{base}/truth")).json()
-                curve.append((told["seconds"], told["joules"]))
-                await asyncio.sleep(0.25)
-
-        async def send(base: str, path: str, every: float) -> None:
-            while time.time() < begun + LOAD_SECONDS:
-                task = asyncio.create_task(client.get(base + path))
-                run.sent[path] = run.sent.get(path, 0) + (time.time() > begun + SETTLE_SECONDS)
-                tasks.append(task)
-                await asyncio.sleep(every)
-
-        async def reset() -> None:
-            await asyncio.sleep(SETTLE_SECONDS + 4.0)
-            await client.get(f"{bases[0]}/reset")
-
-        tasks: list[asyncio.Task[httpx.Response]] = []
-        begun = time.time()
-        run.start, run.end = begun + SETTLE_SECONDS, begun + LOAD_SECONDS
-        await asyncio.gather(
-            reset(), *map(follow, bases), *(send(base, path, 1.0 / rate) for base in bases for path, rate in PLAN)
-        )
-        for answer in await asyncio.gather(*tasks):
-            answer.raise_for_status()
+def missed(run: Run) -> str:
+    if not run.load.is_as_planned(len(ADDRESSES)):
+        return f"the clients sent {run.load.rates} a second"
+    span = f"{int(run.load.end - run.load.start) + INTERVAL_SECONDS}s"
+    scrapes = run.server.range(f"sum_over_time(up[{span}])", run.load.end, run.load.end)
+    counts = [each.values[0] for each in scrapes]
+    return "" if min(counts) >= int(span[:-1]) - 2 else f"of {span} of scrapes there are {counts}"
 
 
 TARGETS = [each for board in boards().values() for each in targets(board)]
@@ -182,7 +121,7 @@ TARGETS = [each for board in boards().values() for each in targets(board)]
 @pytest.mark.parametrize("target", [each for each in TARGETS if not each.instant], ids=str)
 def test_a_service_at_rest_leaves_gaps_and_no_nan(run: Run, target: Target) -> None:
     expression = substitute(target.expression, interval="2s", span="10s")
-    series = run.server.range(expression, run.start - SETTLE_SECONDS - 1.0, run.end + REST_SECONDS)
+    series = run.server.range(expression, run.load.start - SETTLE_SECONDS - 1.0, run.load.end + REST_SECONDS)
     assert all(math.isfinite(value) for each in series for value in each.values), series
 
 
@@ -195,53 +134,55 @@ def test_a_query_gives_finite_plausible_series(run: Run, target: Target) -> None
         assert each.points
         assert all(math.isfinite(value) for value in each.values), each
         assert all(low <= value <= high for value in each.values), each
-    if target.panel not in MAY_BE_ZERO and target.panel != "Joules not settled yet":
+    if target.panel not in MAY_BE_ZERO:
         assert any(each.mean > 0.0 for each in series)
 
 
-def test_the_lines_are_the_watts_of_the_machines(run: Run) -> None:
-    panel = run.panel("Energy per request", "Watts by line")
+def test_the_lines_are_the_watts_of_the_machines(steady: Run) -> None:
+    panel = steady.panel("Energy per request", "Watts by line")
     lines = {each.labels["state"]: each.mean for each in panel["{{state}}"]}
     assert set(lines) == {"attributed", "idle", "other", "unattributed"}
-    assert sum(lines.values()) == pytest.approx(run.watts, rel=0.1)
-    assert panel["meters"][0].mean == pytest.approx(run.watts, rel=0.15)  # one sample a second of a power that jumps
-    fleet = run.panel("Fleet", "Watts by machine")["{{machine}}"]
+    assert sum(lines.values()) == pytest.approx(steady.watts, rel=0.1)
+    assert panel["meters"][0].mean == pytest.approx(steady.watts, rel=0.15)  # one sample a second of a power that jumps
+    fleet = steady.panel("Fleet", "Watts by machine")["{{machine}}"]
     assert {each.labels["machine"] for each in fleet} == set(ADDRESSES)
-    assert sum(each.mean for each in fleet) == pytest.approx(run.watts, rel=0.1)
+    assert sum(each.mean for each in fleet) == pytest.approx(steady.watts, rel=0.1)
 
 
-def test_closure_is_one(run: Run) -> None:
+def test_closure_is_one(steady: Run) -> None:
     """In the mean: the meters' power is one sample a second, of a power that jumps."""
-    ((figure,),) = run.panel("Energy per request", "Closure").values()
+    ((figure,),) = steady.panel("Energy per request", "Closure").values()
     assert figure.mean == pytest.approx(1.0, abs=0.2)
-    machines = run.panel("Fleet", "By machine")["Closure"]
+    machines = steady.panel("Fleet", "By machine")["Closure"]
     assert {each.labels["machine"] for each in machines} == set(ADDRESSES)
     assert [each.values[-1] for each in machines] == pytest.approx([1.0, 1.0], abs=0.3)
 
 
-def test_requests_are_those_that_clients_sent(run: Run) -> None:
-    (requests,) = run.panel("Energy per request", "Requests").values()
+def test_requests_are_those_that_clients_sent(steady: Run) -> None:
+    (requests,) = steady.panel("Energy per request", "Requests").values()
     rates = {each.labels["name"]: each.mean for each in requests}
     for name, path in (("/classify/{text}", "/classify/hello"), ("/rank", "/rank"), ("/chat", "/chat")):
-        assert rates[name] == pytest.approx(run.rates[path], rel=0.15)
+        assert rates[name] == pytest.approx(steady.load.rates[path], rel=0.15)
     assert rates["embed"] == pytest.approx(rates["/classify/{text}"], rel=0.1)
 
 
-def test_joules_per_request_times_requests_are_the_attributed_watts(run: Run) -> None:
+def test_joules_per_request_times_requests_are_the_attributed_watts(steady: Run) -> None:
     attributed = sum(
         each.mean
-        for (series,) in [run.panel("Energy per request", "Attributed watts by route and model").values()]
+        for (series,) in [steady.panel("Energy per request", "Attributed watts by route and model").values()]
         for each in series
     )
     for title, factor in (("Joules per request", 1.0), ("Per 1,000 requests", 1e-3)):
-        ((whole,),) = run.panel("Energy per request", title).values()
-        assert whole.mean * factor * sum(run.rates.values()) == pytest.approx(attributed, rel=0.15)
-    ((grams,),) = run.panel("Energy per request", "CO2e per 1,000").values()
-    assert grams.mean * sum(run.rates.values()) * 1e-3 == pytest.approx(attributed / 3.6e6 * GRAMS_PER_KWH, rel=0.15)
+        ((whole,),) = steady.panel("Energy per request", title).values()
+        assert whole.mean * factor * sum(steady.load.rates.values()) == pytest.approx(attributed, rel=0.15)
+    ((grams,),) = steady.panel("Energy per request", "CO2e per 1,000").values()
+    assert grams.mean * sum(steady.load.rates.values()) * 1e-3 == pytest.approx(
+        attributed / 3.6e6 * GRAMS_PER_KWH, rel=0.15
+    )
 
 
-def test_a_route_that_uses_more_is_told_so(run: Run) -> None:
-    (series,) = run.panel("Energy per request", "Joules per request by route and model").values()
+def test_a_route_that_uses_more_is_told_so(steady: Run) -> None:
+    (series,) = steady.panel("Energy per request", "Joules per request by route and model").values()
     joules = {(each.labels["name"], each.labels.get("model", "")): each.mean for each in series}
     assert set(joules) == {
         ("/classify/{text}", ""),
@@ -272,25 +213,25 @@ def test_static_and_dynamic_add_up(run: Run) -> None:
     expression = (
         "sum(rate(greeninfer_request_energy_joules_sum[5s])) / sum(rate(greeninfer_request_energy_joules_count[5s]))"
     )
-    (whole,) = run.server.range(expression, run.start, run.end)
+    (whole,) = run.server.range(expression, run.load.start, run.load.end)
     assert static.mean + dynamic.mean == pytest.approx(whole.mean, rel=1e-6)
 
 
-def test_a_day_is_the_watts_of_the_moment(run: Run) -> None:
-    kwh = [each for series in run.panel("Fleet", "kWh per day").values() for each in series]
-    assert sum(each.mean for each in kwh) == pytest.approx(run.watts * 24 / 1000, rel=0.1)
+def test_a_day_is_the_watts_of_the_moment(steady: Run) -> None:
+    kwh = [each for series in steady.panel("Fleet", "kWh per day").values() for each in series]
+    assert sum(each.mean for each in kwh) == pytest.approx(steady.watts * 24 / 1000, rel=0.1)
     assert {each.labels.get("job") or each.labels["state"] for each in kwh} >= {"my-service", "idle", "other"}
-    grams = [each for series in run.panel("Fleet", "CO2e per day").values() for each in series]
-    assert sum(each.mean for each in grams) == pytest.approx(run.watts * 24 / 1000 * GRAMS_PER_KWH, rel=0.1)
+    grams = [each for series in steady.panel("Fleet", "CO2e per day").values() for each in series]
+    assert sum(each.mean for each in grams) == pytest.approx(steady.watts * 24 / 1000 * GRAMS_PER_KWH, rel=0.1)
     ((services,), (machines,)) = (
-        series for title in ("Services", "Machines") for series in run.panel("Fleet", title).values()
+        series for title in ("Services", "Machines") for series in steady.panel("Fleet", title).values()
     )
     assert (services.values[-1], machines.values[-1]) == (1.0, 2.0)
 
 
 def test_the_reset_of_a_counter_is_seen(run: Run) -> None:
     (failures,) = run.panel("Energy per request", "Failures since start, by meter").values()
-    assert {each.labels["reason"]: each.values[-1] for each in failures} == {"reset": 2.0}  # of two domains
+    assert {each.labels["reason"]: each.values[-1] for each in failures}["reset"] >= 2.0  # of two domains
     (joules,) = run.panel("Energy per request", "Unattributed joules since start, by reason").values()
     assert "reset" in {each.labels["reason"] for each in joules if each.values[-1] > 0.0}
 
@@ -329,5 +270,5 @@ def test_the_rules_work_and_nothing_fires(run: Run) -> None:
     assert {group["name"] for group in groups} == {"greeninfer.recording", "greeninfer.alerts"}
     assert [rule["name"] for rule in rules if rule["health"] != "ok"] == []
     recorded = [rule["name"] for rule in rules if rule["type"] == "recording"]
-    assert [name for name in recorded if not run.server.range(name, run.end, run.end)] == []
+    assert [name for name in recorded if not run.server.range(name, run.load.end, run.load.end)] == []
     assert [rule["name"] for rule in rules if rule["type"] == "alerting" and rule["state"] == "firing"] == []

@@ -123,8 +123,8 @@ def test_the_live_table_stays_while_the_service_is_away() -> None:
     assert "name" not in before
     assert "Ctrl-C ends" in there
     assert "over 4.0 s" in there
-    assert "classify minilm     11.0   0.500" in there
+    assert "classify minilm     11.0    0.500" in there
     assert away.count("nothing listens there. Below is what was seen last.") == 1
-    assert "classify minilm     11.0   0.500" in away
+    assert "classify minilm     11.0    0.500" in away
     assert "nothing listens" not in back
     assert all(len(line) <= 80 for text in (before, there, away, back) for line in text.splitlines())

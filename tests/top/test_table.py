@@ -22,11 +22,11 @@ def shown(report: Report, columns: int | None = 80, height: int | None = None, b
 
 
 WIDE = """\
-                requests   J per the same       share  p50  p95   errors+     in tokens J per
-name     model        /s request  overall watts     %   ms   ms cancelled flight     /s token  quality
-classify minilm     11.0   0.500    0.288  4.50  90.0 19.0 46.1       4+2      3    122 0.250 measured
-rerank                 0       -    0.500 0.500  10.0    -    -       0+0      0      -     - measured
-warm-up                0       -        -     -     -    -    -       0+0      1      -     -        -
+                requests    J per the same          share    p50    p95   errors+     in tokens    J per
+name     model        /s  request  overall    watts     %     ms     ms cancelled flight     /s    token  quality
+classify minilm     11.0    0.500    0.288     4.50  90.0   19.0   46.1       4+2      3    122    0.250 measured
+rerank                 0        -    0.500    0.500  10.0      -      -       0+0      0      -        - measured
+warm-up                0        -        -        -     -      -      -       0+0      1      -        -        -
 
 where the joules go           watts  share %  joules so far
 attributed to requests         5.00     25.0           37.0
@@ -44,11 +44,11 @@ J per request: own joules, without measured parts inside it. p50, p95: interpola
 of a name, all models. - not known, or no request."""  # noqa: E501
 
 NARROW_ESTIMATED = """\
-                requests   J per the same         p95   errors+     in  J per
-name     model        /s request  overall  watts   ms cancelled flight  token
-classify minilm     11.0  ~0.500   ~0.288  ~4.50 46.1       4+2      3 ~0.250
-rerank                 0       -   ~0.500 ~0.500    -       0+0      0      -
-warm-up                0       -        -      -    -       0+0      1      -
+                requests    J per the same             p95   errors+    J per
+name     model        /s  request  overall    watts     ms cancelled    token
+classify minilm     11.0   ~0.500   ~0.288    ~4.50   46.1       4+2   ~0.250
+rerank                 0        -   ~0.500   ~0.500      -       0+0        -
+warm-up                0        -        -        -      -       0+0        -
 
 where the joules go           watts  share %  joules so far
 attributed to requests        ~5.00     25.0          ~37.0
@@ -71,10 +71,13 @@ FIRST_LOOK = """\
 The service has started anew: what happens in a second is known from the next
 look on.
 
-                requests   J per the same         p50 p95   errors+     in J per
-name     model        /s request  overall watts    ms  ms cancelled flight token
-classify minilm        -       -    0.196     -     -   -       2+0      1     -
-rerank                 -       -    0.500     -     -   -       0+0      -     -
+                requests    J per the same             p95   errors+    J per
+name     model        /s  request  overall    watts     ms cancelled    token
+classify minilm        -        -    0.196        -      -       2+0        -
+rerank                 -        -    0.500        -      -       0+0        -
+
+where the joules go           watts  share %  joules so far
+attributed to requests            -        -           17.0
 """
 
 NOTHING_YET = """\
@@ -97,7 +100,7 @@ def test_a_narrow_terminal_and_a_power_model() -> None:
 
 def test_the_look_after_a_restart() -> None:
     text = shown(reported(AFTER, BEFORE))
-    assert [line.split() for line in text.splitlines()[:7]] == [line.split() for line in FIRST_LOOK.splitlines()]
+    assert text.startswith(FIRST_LOOK)
     assert "idle: no request ran              -        -          120.0" in text
 
 
