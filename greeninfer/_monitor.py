@@ -90,6 +90,7 @@ class Monitor:
 
     def begin_anew(self) -> None:
         """Be as new: nothing opened, no thread. Also for a forked child: it has no thread, and locks may be held."""
+        self._outlet.begin_anew()
         self.inbox: deque[Edge] = deque()
         self.record: Record | None = None if self.settings.disabled else self._start_and_record
         self._books: Books | None = None

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections import deque
+import threading
+from collections import Counter
 from collections.abc import Sequence
 
 from greeninfer._records import Failure, Settlement
@@ -22,13 +23,19 @@ class Outlet:
 
     def __init__(self, exporters: Sequence[Exporter]) -> None:
         self.exporters = tuple(exporters)
-        self._failures: deque[Failure] = deque()
         self._complained: set[object] = set()
+        self.begin_anew()
+
+    def begin_anew(self) -> None:
+        """Forget what was noted: a forked child may find the lock held by nobody."""
+        self._noting = threading.Lock()
+        self._noted: Counter[tuple[str, str]] = Counter()
 
     def note(self, failure: Failure, detail: str = "") -> None:
         """Count a failure with the next settlement; with a detail, the first of its kind is logged. Any thread may."""
-        self._failures.append(failure)
         kind = (failure.meter, failure.reason)
+        with self._noting:
+            self._noted[kind] += failure.count
         if detail and kind not in self._complained:
             self._complained.add(kind)
             _log.warning("greeninfer.failure meter=%s reason=%s detail=%s", *kind, detail)
@@ -41,9 +48,11 @@ class Outlet:
 
     def complete(self, settlement: Settlement) -> Settlement:
         """Return a settlement with the failures noted since the last one."""
-        if not self._failures:
+        with self._noting:
+            noted = [Failure(*kind, count) for kind, count in self._noted.items()]
+            self._noted.clear()
+        if not noted:
             return settlement
-        noted = [self._failures.popleft() for _ in range(len(self._failures))]
         return dataclasses.replace(settlement, failures=(*settlement.failures, *noted))
 
     def send(self, settlement: Settlement) -> None:

@@ -1,4 +1,30 @@
-"""A report as JSON."""
+"""A report as JSON; a figure that is not known is null.
+
+"Lately" is between the two looks, and null at the first one and after a restart.
+
+======================  =======================================================================================
+key                     value
+======================  =======================================================================================
+schema                  "greeninfer-top/1"
+url, unix_seconds       which page, and when it was looked at
+interval_seconds        between the two looks
+restarted               whether the service has started anew between them
+routes                  for each name and model: name, model, requests (so far), requests_per_second (lately),
+                        joules_per_request (own, lately), joules_per_request_overall, watts (attributed, lately),
+                        share_of_attributed (0 to 1, lately), latency_p50 and latency_p95 (lately: seconds, and
+                        beyond: whether the true one is larger; interpolated inside a bucket), errors, cancelled
+                        (so far), errors_lately, cancelled_lately, in_flight (of the name), tokens (so far, by
+                        kind), tokens_per_second (lately), joules_per_generated_token (lately), quality (the worst),
+                        qualities
+books                   for each of the four lines: state, watts, share (lately), joules (so far)
+unattributed            reason, joules (so far), watts (lately)
+power_watts             by domain, now
+meters                  meter, quality, period_seconds, domains
+failures                meter, reason, count (so far), lately
+overhead                cpu_seconds (so far), cores (lately), cpu_seconds_per_request (lately)
+qualities               of all joules
+======================  =======================================================================================
+"""
 
 from __future__ import annotations
 
@@ -8,33 +34,7 @@ from greeninfer.top._rows import Row
 
 
 def as_json(report: Report, *, url: str, unix_seconds: float, by: str) -> dict[str, object]:
-    """Return the report as ``greeninfer top --json`` prints it; a figure that is not known is null.
-
-    "Lately" is between the two looks, and null at the first one and after a restart.
-
-    ======================  =======================================================================================
-    key                     value
-    ======================  =======================================================================================
-    schema                  "greeninfer-top/1"
-    url, unix_seconds       which page, and when it was looked at
-    interval_seconds        between the two looks
-    restarted               whether the service has started anew between them
-    routes                  for each name and model: name, model, requests (so far), requests_per_second (lately),
-                            joules_per_request (own, lately), joules_per_request_overall, watts (attributed, lately),
-                            share_of_attributed (0 to 1, lately), latency_p50 and latency_p95 (lately: seconds, and
-                            beyond: whether the true one is larger; interpolated inside a bucket), errors, cancelled
-                            (so far), errors_lately, cancelled_lately, in_flight (of the name), tokens (so far, by
-                            kind), tokens_per_second (lately), joules_per_generated_token (lately), quality (the worst),
-                            qualities
-    books                   for each of the four lines: state, watts, share (lately), joules (so far)
-    unattributed            reason, joules (so far), watts (lately)
-    power_watts             by domain, now
-    meters                  meter, quality, period_seconds, domains
-    failures                meter, reason, count (so far), lately
-    overhead                cpu_seconds (so far), cores (lately), cpu_seconds_per_request (lately)
-    qualities               of all joules
-    ======================  =======================================================================================
-    """
+    """Return the report as ``greeninfer top --json`` prints it."""
     return {
         "schema": "greeninfer-top/1",
         "url": url,

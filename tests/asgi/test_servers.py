@@ -139,6 +139,42 @@ def test_requests_on_one_connection_stay_apart(stage: Stage) -> None:
         assert [each.outcome for each in live.named(RAW)] == ["ok"] * 3
 
 
+@pytest.mark.parametrize("upload", [0, 3 << 20], ids=["", "after a large upload"])
+@pytest.mark.parametrize("pipelined", [True, False], ids=["pipelined", "one after the other"])
+def test_requests_on_one_connection_are_no_family(stage: Stage, pipelined: bool, upload: int) -> None:
+    """A server may begin the next request within the one before, which may still have work in the background."""
+    answered = threading.Event()
+    with watched() as live:
+
+        async def app(scope: Scope, receive: Any, send: Any) -> None:
+            scope["path_template"] = scope["path"]
+            while (await receive()).get("more_body"):
+                await anyio.sleep(0.0)
+            await send(start(headers=[(b"content-length", b"2")]))
+            await send(body(b"ok"))
+            if scope["path"] == "/first":
+                with anyio.move_on_after(2.0):
+                    while not answered.is_set():
+                        await anyio.sleep(0.002)
+                live.burn_apart(10.0)
+            else:
+                live.burn_apart(50.0)
+                answered.set()
+
+        stage.app = EnergyMiddleware(app)
+        with stage.connect() as connection:
+            first = head("/first", "POST", body=b"x" * upload) if upload else head("/first")
+            connection.sendall(first + head("/second") if pipelined else first)
+            read_until(connection, b"ok")
+            if not pipelined:
+                connection.sendall(head("/second"))
+            assert answered.wait(10.0)
+            until_quiet(live)
+        assert live.one("/first").energy().total_joules == pytest.approx(10.0, rel=0.02)
+        assert live.one("/second").energy().total_joules == pytest.approx(50.0, rel=0.02)
+        assert live.one("/second").parent is None  # type: ignore[attr-defined]
+
+
 def test_nobody_tells_a_client_to_continue_who_did_not_before(stage: Stage) -> None:
     """A client that asks whether to send its body hears so when the application reads it, and only then."""
 

@@ -116,6 +116,19 @@ def test_whatever_stands_in_a_scope_neither_the_request_nor_the_books_mind(odd: 
     assert set(live.collected.failures()) <= {("asgi", "route_name")}
 
 
+@pytest.mark.parametrize("fails", [False, True])
+def test_an_application_that_clears_its_scope(fails: bool) -> None:
+    async def app(scope: Scope, receive: Any, send: Any) -> None:
+        scope.clear()
+        if fails:
+            raise ZeroDivisionError
+
+    with watched() as live:
+        with pytest.raises(ZeroDivisionError) if fails else contextlib.nullcontext():
+            asyncio.run(ask(EnergyMiddleware(app)))
+        assert live.one(UNMATCHED).outcome == "error"
+
+
 @pytest.mark.parametrize("key", [None, "path", "root_path", "headers", "method"])
 def test_a_scope_that_lacks_what_it_should_hold(key: str | None) -> None:
     """As the scopes of other gateways and of tests do."""
