@@ -127,6 +127,7 @@ class SpanAccount(Account, Protocol):
     nested: int
     nested_cpu_seconds: float
     ran_seconds: float
+    served: bool
     step_cpu: float
     settled_at: float | None
 

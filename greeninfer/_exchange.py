@@ -10,7 +10,7 @@ from greeninfer import _tracing
 from greeninfer._energy import Energy, Outcome
 from greeninfer._records import Failure
 from greeninfer._route_name import RouteNames
-from greeninfer._running import outcome_of
+from greeninfer._running import current, outcome_of
 from greeninfer._span import Span
 
 Scope = MutableMapping[str, Any]
@@ -48,6 +48,7 @@ class Exchange:
         self._receive = receive
         self._send = send
         self._names = names
+        self._websocket = scope["type"] == "websocket"
         self._header = header
         self._annotates = annotates
         self._traced: Any = _tracing.active()
@@ -56,7 +57,12 @@ class Exchange:
 
     async def receive(self) -> Message:
         """Pass on the next message from the server, and note a client that left."""
-        message = await self._receive()
+        span = current.get()
+        current.set(None)  # a server keeps this context for what it does on the connection from then on
+        try:
+            message = await self._receive()
+        finally:
+            current.set(span)
         kind = message["type"]
         if kind == "http.disconnect":
             self._gone = self._gone or not self._complete
@@ -102,7 +108,7 @@ class Exchange:
         outcome, name = outcome_of(error), type(error).__name__
         if name == "StopAsyncIteration":
             outcome = "error"
-        if self._scope["type"] == "websocket":
+        if self._websocket:
             if outcome == "ok" and (span.status or 0) >= 500:
                 return "error"
             return "ok" if name in ("WebSocketDisconnect", *_GONE) else outcome

@@ -60,6 +60,8 @@ async def _apart(make: Callable[[], Made]) -> Made:
     made: Future[Made] = Future()
 
     def work() -> None:
+        if not made.set_running_or_notify_cancel():
+            return
         try:
             made.set_result(make())
         except Exception as error:  # noqa: BLE001 - raised again by whoever awaits it

@@ -40,6 +40,7 @@ class Remote:
     nested_cpu_seconds = 0.0
     ran_seconds = 0.0
     step_cpu = 0.0
+    served = False
     cpu_seconds = 0.0
     children = 0
     held = 0

@@ -140,6 +140,8 @@ def run_request(span: SpanAccount, work: Any, judge: Callable[[BaseException], O
             span.step_cpu = cpu = thread_time()
             span.record((perf_counter(), cpu, local.thread, running, None))
         else:
+            if outer is not None and outer.served:  # the server made this request's task while it answered another
+                current.set(None)
             span.step_cpu = cpu = open_span(span)
         try:
             waited_for = step(argument)

@@ -207,7 +207,6 @@ def _trust() -> list[Panel]:
     by = ("name",)
     so_far = total(f"{ENERGY}{{{ATTRIBUTED}{ROUTE}}}", *by)
     settled = total(f"{REQUEST_JOULES}_sum{{{ROUTE}}}", *by)
-    cost = over(total(rate("greeninfer_overhead_cpu_seconds_total", SERVICE)), answered())
     return [
         lines(
             "Joules not settled yet", "Attributed to requests that are still open. Falls to 0 when none is; where it does not, "
@@ -227,7 +226,8 @@ def _trust() -> list[Panel]:
             f"covers it. Also failures of the library itself. {SINCE_START}", COUNT,
             {"{{meter}} {{reason}}": total(f"greeninfer_meter_failures_total{{{SERVICE}}}", "meter", "reason")}, width=8,
         ),
-        lines("What measuring costs", "CPU seconds of the library for each answered request.", SECONDS, {"per request": cost}, width=8),
+        lines("What measuring costs", "CPU time of the library itself, all processes together; 100 % is one core.", SHARE,
+              {"of one core": total(rate("greeninfer_overhead_cpu_seconds_total", SERVICE))}, width=8),
         lines("Watts by domain", "What each meter counts: processor package, memory, GPU ...", WATTS,
               {"{{machine}} {{domain}}": meters("machine", "domain")}, width=8),
     ]  # fmt: skip

@@ -58,7 +58,7 @@ class Expected:
                 self.joules += value
             elif kind == "child":
                 self.child_joules += value
-            elif kind == "name":
+            elif kind == "name" and self.status is None:  # routers route before anything is answered
                 self.name = f"/route{number % 3}"
             elif kind == "start":
                 self.status = value
@@ -105,6 +105,7 @@ class Service:
 
     async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
         number = int(scope["path"][1:])
+        started = False
         for kind, value in self.scripts[number]:
             if kind == "burn":
                 self.burn(value)
@@ -117,8 +118,10 @@ class Service:
             elif kind == "pause":
                 await asyncio.sleep(0)
             elif kind == "name":
-                scope["path_template"] = f"/route{number % 3}"
+                if not started:
+                    scope["path_template"] = f"/route{number % 3}"
             elif kind == "start":
+                started = True
                 await send(start(value))
             elif kind in ("chunk", "last chunk"):
                 await send(body(b"x" * value, more=kind == "chunk"))
@@ -174,11 +177,15 @@ def test_requests_are_what_the_model_says(requests: list[tuple[list[Step], list[
         assert len(settled) == len(requests)
         found = sorted((each.key[0], each.outcome, each.first_byte_seconds is not None) for each in settled)
         assert found == sorted((each.name, each.outcome, each.first_byte) for each in expected)
+        # Two threads hand over to each other: what one still does then falls into the other's tick.
+        handed = sum(value for script in scripts for kind, value in script if kind == "thread")
         for name in {each.name for each in expected}:
             joules = sum(each.joules for each in expected if each.name == name)
             charged = sum(each.nanojoules for each in settled if each.key[0] == name) / NANO
-            assert charged == pytest.approx(joules, rel=0.02, abs=0.1)
+            assert charged == pytest.approx(joules, rel=0.02, abs=0.1 + 0.2 * handed)
         children = sum(each.child_joules for each in expected)
-        assert live.joules("child") == pytest.approx(children, rel=0.02, abs=0.1)
+        assert live.joules("child") == pytest.approx(children, rel=0.02, abs=0.1 + 0.2 * handed)
         total = sum(each.energy().total_joules or 0.0 for each in settled)
-        assert total == pytest.approx(children + sum(each.joules for each in expected), rel=0.02, abs=0.1)
+        assert total == pytest.approx(
+            children + sum(each.joules for each in expected), rel=0.02, abs=0.1 + 0.2 * handed
+        )

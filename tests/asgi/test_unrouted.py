@@ -66,7 +66,9 @@ def test_a_template_that_is_not_a_string(template: object, place: str, caplog: p
     assert repr(template) in record.getMessage()
 
 
-@pytest.mark.parametrize("template", ["", "/", "/ä/{ö}", "x" * 10_000, "\udce4", "new\nline"], ids=lambda text: ascii(text[:9]))
+@pytest.mark.parametrize(
+    "template", ["", "/", "/ä/{ö}", "x" * 10_000, "\udce4", "new\nline"], ids=lambda text: ascii(text[:9])
+)
 def test_a_template_of_any_text(template: str) -> None:
     async def app(scope: Scope, receive: Any, send: Any) -> None:
         scope["path_template"] = template

@@ -78,7 +78,7 @@ def run(example: Example, **environment: str) -> str:
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("GREENINFER_")}
     process = subprocess.Popen(
         [sys.executable, str(FOLDER / example.file)],
-        env={**inherited, "PYTHONPATH": str(FOLDER.parent), "RAY_USAGE_STATS_ENABLED": "0", **environment},
+        env={**inherited, "RAY_USAGE_STATS_ENABLED": "0", **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
