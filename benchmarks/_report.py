@@ -34,6 +34,10 @@ class Report:
         if not reached if counts is None else counts:
             self.missed.append(what)
 
+    def unknown(self, what: str, why: str) -> None:
+        """Print a target that this run cannot tell anything about."""
+        print(f"target: {what}: not known: {why}", flush=True)
+
     def end(self) -> int:
         """Print what was missed; return the exit status."""
         if self.missed:

@@ -56,10 +56,12 @@ class Round:
     Args:
         answers: as the client sees it.
         cpu_seconds: of the server, all its threads, until its background work was done as well.
+        other_cores: that neither the server nor the load tool kept busy, or None where the system does not tell.
     """
 
     answers: Answers
     cpu_seconds: float
+    other_cores: float | None
 
     @property
     def per_second(self) -> float:
@@ -190,6 +192,7 @@ def one_round(load: Load, server: Server, path: str, connections: int, seconds: 
     Raises:
         SystemExit: if a request was not answered with 200.
     """
+    begun, others = time.monotonic(), other_seconds(server)
     before = server.cpu_seconds()
     answers = load(server.address + path, connections, seconds)
     time.sleep(SETTLE_SECONDS)
@@ -199,4 +202,16 @@ def one_round(load: Load, server: Server, path: str, connections: int, seconds: 
             f"{server.title} {path}: {answers.bad} of {answers.requests + answers.bad} requests failed; every one must "
             f"be answered with 200\n{server.errors()}"
         )
-    return Round(answers, cpu_seconds)
+    cores = None if others is None else max(0.0, (other_seconds(server) or 0.0) - others) / (time.monotonic() - begun)
+    return Round(answers, cpu_seconds, cores)
+
+
+def other_seconds(server: Server) -> float | None:
+    """Return the CPU seconds of everything but a server, the load tool and this process since some instant, or None."""
+    if sys.platform != "linux":
+        return None
+    user, nice, system, _, _, irq, softirq = map(int, Path("/proc/stat").read_text(encoding="ascii").split()[1:8])
+    busy = (user + nice + system + irq + softirq) / os.sysconf("SC_CLK_TCK")
+    times = os.times()
+    ours = times.user + times.system + times.children_user + times.children_system
+    return busy - ours - server.cpu_seconds()

@@ -108,7 +108,8 @@ class Timeline:
         before = self._running.pop(thread, None)
         if before is not None:
             account, since, cpu_then = before
-            cut.ran.append((account, since, instant, max(0.0, cpu - cpu_then)))
+            # An edge may be appended after a cut whose clock was read later than its own.
+            cut.ran.append((account, since, max(since, instant), max(0.0, cpu - cpu_then)))
             if account.stepwise:
                 self._leaves(account, instant, cut)
         if runs is not None:
@@ -153,7 +154,7 @@ class Timeline:
                 cpu = self._thread_cpu(thread)
                 longest = max(0.0, instant - since)
                 ran = longest if cpu is None or math.isnan(cpu) else min(longest, max(0.0, cpu - cpu_then))
-                cut.ran.append((account, since, instant, ran))
+                cut.ran.append((account, since, since + longest, ran))
 
     def _appears(self, account: Account, instant: float) -> None:
         if self._presence and account.device != "cpu" and account.children == 0:
@@ -162,7 +163,8 @@ class Timeline:
     def _leaves(self, account: Account, instant: float, cut: Cut) -> None:
         since = self._present.pop(account, None)
         if since is not None:
-            cut.present.append((account, since, instant, instant - since))
+            present = max(0.0, instant - since)
+            cut.present.append((account, since, since + present, present))
 
     def _cut_running(self, now: float, cut: Cut) -> None:
         for thread, (account, since, cpu_then) in list(self._running.items()):

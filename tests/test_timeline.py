@@ -406,3 +406,18 @@ def test_edges_that_come_in_while_one_looks_are_not_lost() -> None:
     timeline = Timeline(Busy([opened]), program.thread_cpu, presence=False)
     first, second = timeline.cut(2.0), timeline.cut(3.0)
     assert [*first.closed, *second.closed] == [span]
+
+
+def test_an_edge_that_comes_after_a_cut_which_was_read_later_takes_nothing_back() -> None:
+    """A request reads its clock, the sampler cuts, and only then is the request's edge appended."""
+    world = Watched(presence=True)
+    here, elsewhere = world.program.open(thread=1), world.program.open(thread=2)
+    world.program.run(2.0)
+    world.cut()
+    here.closed = elsewhere.closed = 1.9
+    world.program.edges.append((1.9, 1.9, 1, None, here))
+    world.program.edges.append((1.9, 0.0, 3, None, elsewhere))
+    late = world.cut()
+    assert late.closed == [here, elsewhere]
+    assert [piece[1:] for piece in late.ran] == [(2.0, 2.0, 0.0), (2.0, 2.0, 0.0)]
+    assert [piece[1:] for piece in late.present] == [(2.0, 2.0, 0.0), (2.0, 2.0, 0.0)]

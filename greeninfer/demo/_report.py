@@ -52,10 +52,8 @@ def as_json(report: Report) -> dict[str, object]:
                             joules_per_request_half_width_95 (without the meter's gain), joules_per_1000_requests,
                             times_cheapest (of the task), latency_p50_seconds, latency_p95_seconds,
                             cpu_seconds_per_request, quality
-    serving                 for each route of the service what its requests took beside the classifiers: name,
-                            requests, metered_requests, joules_per_request, joules_per_request_half_width_95,
-                            joules_per_1000_requests, cpu_seconds_per_request, quality; latency_p50_seconds and
-                            latency_p95_seconds are of the whole request
+    serving                 for each route of the service what its requests took beside the classifiers: the same
+                            keys as far as they have a meaning; latencies are of the whole request
     books                   integers: attributed_nanojoules, idle_nanojoules, other_nanojoules,
                             unattributed_nanojoules, unattributed_nanojoules_by_reason, sum_nanojoules (of the four),
                             metered_nanojoules (counted by the meters); closed: whether these agree in every domain

@@ -128,7 +128,7 @@ def _share(settings: Settings) -> Share:
 
 def _train(tasks: Sequence[Task], say: Say) -> tuple[list[Classifier], dict[str, str]]:
     """Train all classifiers, with all cores, before anything is measured."""
-    say("training real classifiers on texts that come with the package: some ten seconds, nothing is downloaded")
+    say("training real classifiers on texts that come with the package: ten seconds or more, nothing is downloaded")
     begun = time.perf_counter()
     embeddings = load_embeddings()
     classifiers: list[Classifier] = []

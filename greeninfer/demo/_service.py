@@ -45,11 +45,7 @@ def build_app(classifiers: Sequence[Classifier], registry: CollectorRegistry) ->
     from fastapi.responses import StreamingResponse
     from starlette import routing
 
-    limited = _OneThreadEach()
-    calls: dict[Route, Classify] = {}
-    for each in classifiers:
-        measured = greeninfer.measure(each.task.name, model=each.model, device="cpu")(each.classify)
-        calls[each.task.name, each.model] = limited(measured)
+    calls = _calls(classifiers)
 
     def called(task: str, model: str) -> Classify:
         if (task, model) not in calls:
@@ -91,6 +87,15 @@ def build_app(classifiers: Sequence[Classifier], registry: CollectorRegistry) ->
         return StreamingResponse(lines(), media_type="application/x-ndjson")
 
     return app
+
+
+def _calls(classifiers: Sequence[Classifier]) -> dict[Route, Classify]:
+    """Return what answers for each (task, model): measured under its own name, wherever it is called from."""
+    limited, calls = _OneThreadEach(), {}
+    for each in classifiers:
+        measured = greeninfer.measure(each.task.name, model=each.model, device="cpu")(each.classify)
+        calls[each.task.name, each.model] = limited(measured)
+    return calls
 
 
 class _OneThreadEach:

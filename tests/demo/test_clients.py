@@ -107,6 +107,7 @@ async def test_the_last_answers_come_before_the_end() -> None:
     ("response", "said"),
     [
         (lambda: httpx.Response(500, text="Internal Server Error"), "answered by 500: Internal Server Error"),
+        (lambda: httpx.Response(500, json={"label": "even"}), "answered by 500"),
         (lambda: httpx.Response(404, json={"detail": "there is no such model"}), "no such model"),
         (lambda: httpx.Response(200, text="<html>a proxy's page"), "answered by 200: <html>"),
         (lambda: httpx.Response(200, json={"answer": 42}), "answered by 200"),
@@ -136,12 +137,6 @@ async def test_a_service_that_is_gone_ends_the_load() -> None:
 
     with pytest.raises(LoadBroken, match=r"does not answer.*refused"):
         await answers(handler)
-
-
-async def test_no_proxy_stands_between(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
-    monkeypatch.setenv("ALL_PROXY", "nonsense://")
-    assert await answers(answer)
 
 
 def test_an_order_survives_its_line() -> None:

@@ -120,7 +120,7 @@ def quality(page: Page) -> str:
 
 def stop_reading(page: Page) -> None:
     """Keep the page as it is."""
-    page.ask("fetch = () => new Promise(() => {}), new Promise((done) => setTimeout(done, 300))")
+    page.ask("fetch = () => new Promise(() => {}), new Promise((done) => setTimeout(done, 150))")
 
 
 @needs_chromium
@@ -159,8 +159,11 @@ def test_the_last_requests_are_told_apart_from_all_of_them(page: Page) -> None:
         has_read(page, 3)
         stop_reading(page)
         ((_, row),) = rows(page).items()
+        dots = dict(every(page, "#routes tr i", "e.className", "parseFloat(e.style.left)"))
     assert float(row["joules"]) == pytest.approx(3.0, rel=1e-6)
-    assert 1.0 < float(row["joulesSinceStart"]) < 3.0
+    assert 1.0 < (ever := float(row["joulesSinceStart"])) < 3.0
+    # The strip goes from 1 J to 10 J.
+    assert dots == pytest.approx({"late": 100 * math.log10(3.0), "ever": 100 * math.log10(ever)}, abs=0.1)
 
 
 @needs_chromium
@@ -299,9 +302,12 @@ def test_a_service_that_goes_leaves_its_figures_and_may_come_back(page: Page) ->
         page.wait("document.body.dataset.state === 'gone'")
         assert re.search(r"no answer from \S+ for \d+ s; below is", status(page))
         assert set(rows(page)) == set(JOULES)
+        time.sleep(0.5)
         gone.clear()
         page.wait("document.body.dataset.state === 'live'")
         stop_reading(page)
+        pieces = [tuple(name) for name in every(page, "#joules .line", "e.dataset.name", "e.dataset.model")]
+        assert all(pieces.count(route) == 2 for route in JOULES)  # nothing is drawn over the time in between
         assert float(rows(page)["bank-question", "big"]["joules"]) == pytest.approx(0.2, rel=1e-6)
     page.errors[:] = [each for each in page.errors if "/metrics" not in each]
 
@@ -391,21 +397,27 @@ def test_of_very_many_routes_it_shows_those_that_matter(page: Page) -> None:
 
 @needs_chromium
 @pytest.mark.parametrize("dark", [False, True])
-@pytest.mark.parametrize("width", [320, 390, 768, 1280, 1920])
-def test_it_fits_and_can_be_read(page: Page, width: int, dark: bool) -> None:
+def test_it_fits_and_can_be_read_on_every_screen(page: Page, dark: bool) -> None:
     with fake_service(Told(usual)) as url:
-        page.open(url + QUICK, width=width, height=900, dark=dark)
+        page.open(url + QUICK, width=1280, height=900, dark=dark)
         has_read(page, 3)
         stop_reading(page)
-        assert page.ask("document.documentElement.scrollWidth") <= width
-        assert max(over for (over,) in every(page, "section", "e.scrollWidth - e.clientWidth")) <= 0
-        (ink, _), (_, paper) = every(
-            page, "body, #routes-box", "getComputedStyle(e).color", "getComputedStyle(e).backgroundColor"
-        )
-        plots = [each for (each,) in every(page, ".plot", "e.getBoundingClientRect().width")]
-    assert contrast(ink, paper) > 7
-    assert (luminance(paper) < 0.1) is dark
-    assert min(plots) > 0.4 * width
+        ink, paper = "getComputedStyle(e).color", "getComputedStyle(e).backgroundColor"
+        (colour, _), (_, ground) = every(page, "body, #routes-box", ink, paper)
+        assert contrast(colour, ground) > 7
+        assert (luminance(ground) < 0.1) is dark
+        for width in (320, 360, 390, 600, 768, 1024, 1280, 1440, 1920, 2560):
+            page.resize(width, 900)
+            page.ask("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+            assert page.ask("innerWidth") == width
+            assert page.ask("document.documentElement.scrollWidth") <= width
+            assert max(over for (over,) in every(page, "section", "e.scrollWidth - e.clientWidth")) <= 0, width
+            plots = every(
+                page, ".plot", "e.getBoundingClientRect().width", "Number(e.getAttribute('viewBox').split(' ')[2])"
+            )
+            assert all(drawn > 0.36 * width and drawn == pytest.approx(prepared, abs=1) for drawn, prepared in plots)
+            names = every(page, "#routes tbody th", "e.getBoundingClientRect().width")
+            assert min(each for (each,) in names) > 70, width
 
 
 @needs_chromium

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ import pytest
 from greeninfer.demo import _load
 from greeninfer.demo._clients import LoadBroken, Order
 from greeninfer.demo._load import COMMAND, Load, Score
+from greeninfer.demo._texts import load_tasks
 
 ROUTES = (("parity", "one"), ("parity", "two"))
 
@@ -65,9 +67,10 @@ def test_what_broke_them_is_told_at_once() -> None:
 
 @pytest.mark.parametrize("script", ["raise SystemExit(3)", READY + "raise SystemExit(3)"])
 def test_an_end_without_a_word_is_told(script: str) -> None:
-    clients = load(script)
+    clients, begun = load(script), time.monotonic()
     clients.start()
     assert not clients.wait(30)
+    assert time.monotonic() - begun < 25
     with pytest.raises(LoadBroken):
         clients.stop()
 
@@ -95,6 +98,47 @@ def test_nothing_stays_behind(tmp_path: Path) -> None:
     assert threading.active_count() == before
     with pytest.raises(ProcessLookupError):
         os.kill(int((tmp_path / "pid").read_text()), 0)
+
+
+class Parrot(BaseHTTPRequestHandler):
+    """A service with one answer."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self) -> None:
+        told = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        body = b'{"label": "pos"}\n' * len(told.get("texts", "x"))
+        self.send_response(200)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_the_real_clients_reach_a_service_whatever_proxy_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("httpx")
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Parrot)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    route = ("film-review", "e5")
+    clients = Load(f"http://127.0.0.1:{server.server_port}", [route], 2, think_seconds=1e-4)
+    try:
+        clients.start()
+        while len(clients.scores()[route].seen) < 50:
+            assert clients.wait(0.01)
+        clients.stop()
+    finally:
+        clients.stop()
+        server.shutdown()
+        server.server_close()
+        thread.join()
+    (test,) = (task.test for task in load_tasks() if task.name == "film-review")
+    score = clients.scores()[route]
+    assert score.right == {index for index in score.seen if test.labels[index] == "pos"}
 
 
 def started() -> subprocess.Popen[str]:

@@ -66,6 +66,9 @@ def test_a_server_that_hangs_at_its_start_does_not_hold_up_the_demo(monkeypatch:
             pass
     finally:
         end.set()
+        for thread in threading.enumerate():
+            if thread.name == "greeninfer-demo-server":
+                thread.join(20)
 
 
 def test_a_server_that_stops_by_itself_is_told() -> None:

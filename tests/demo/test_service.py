@@ -19,7 +19,7 @@ httpx = pytest.importorskip("httpx")
 pytest.importorskip("fastapi")
 pytest.importorskip("threadpoolctl")
 
-from greeninfer.demo._service import MOST_CHARACTERS, MOST_TEXTS, build_app  # noqa: E402
+from greeninfer.demo._service import MOST_CHARACTERS, MOST_TEXTS, _OneThreadEach, build_app  # noqa: E402
 
 if TYPE_CHECKING:
     from httpx import AsyncClient
@@ -151,3 +151,22 @@ async def test_the_page_needs_nothing_from_anywhere(world: World) -> None:
     async with client(world) as http:
         page = (await http.get("/")).text
     assert "https://" not in page and '<link rel="stylesheet' not in page and " src=" not in page
+
+
+def test_native_threads_are_held_back_once_on_each_thread_and_before_it_works(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[tuple[str, str]] = []
+    here = lambda: threading.current_thread().name  # noqa: E731
+
+    class Controller:
+        def limit(self, *, limits: int) -> int:
+            calls.append((here(), f"limit {limits}"))
+            return limits
+
+    monkeypatch.setattr("threadpoolctl.ThreadpoolController", Controller)
+    limited = _OneThreadEach()
+    classify, other = (limited(lambda text, name=name: calls.append((here(), name)) or name) for name in ("one", "two"))
+    for name in ("a", "b"):
+        thread = threading.Thread(target=lambda: (classify("x"), other("x"), classify("x")), name=name)
+        thread.start()
+        thread.join()
+    assert calls == [(name, what) for name in ("a", "b") for what in ("limit 1", "one", "two", "one")]
