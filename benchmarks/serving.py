@@ -1,6 +1,6 @@
 """What the middleware costs a FastAPI service under uvicorn, beside the metrics middlewares of others, in one run.
 
-    python benchmarks/serving.py [--rounds 5] [--seconds 2] [--quick]
+    python benchmarks/serving.py [--rounds 5] [--seconds 2] [--only cost|latency] [--quick]
 
 Every case is a process of its own, all of them resident. Rounds are interleaved in a shuffled order, so that whatever
 else the machine does hits all cases alike; a case is compared with the bare application of the same round, and figures
@@ -45,10 +45,11 @@ NOISE = (0.025, 0.975)
 RESAMPLES = 2000
 
 Rounds = dict[str, list[Round]]
+Environments = Mapping[str, Mapping[str, str]]
 
 
 @contextmanager
-def servers(cases: Sequence[str], environ: Mapping[str, Mapping[str, str]]) -> Iterator[dict[str, Server]]:
+def servers(cases: Sequence[str], environ: Environments) -> Iterator[dict[str, Server]]:
     """Start a server for each case that can run here; say why the others cannot."""
     running: dict[str, Server] = {}
     with ExitStack() as stack:
@@ -203,37 +204,47 @@ def bad_endpoints() -> Iterator[tuple[str, str]]:
         yield f"http://127.0.0.1:{ports[0]}/v1/metrics", f"http://127.0.0.1:{ports[1]}/v1/metrics"
 
 
-def measure(options: argparse.Namespace, report: Report, slack: float) -> None:
+def measure_cost(options: argparse.Namespace, report: Report, slack: float, environ: Environments) -> None:
     command, load = find_load()
-    rounds, seconds = options.rounds, options.seconds
-    many = rounds if options.quick else 2 * rounds  # a hundredth of the requests makes a p99
+    command_line = command.format(connections=8, seconds=options.seconds)
+    with servers(["bare", "noop", *OURS, *PEERS], environ) as running:
+        for path, of_what in (("/predict/1", "An async endpoint"), ("/sync/1", "A sync endpoint, in the pool")):
+            before = {case: own_thread(running[case]) for case in OURS if case in running}
+            results = interleaved(load, running, path, 8, options.rounds, options.seconds)
+            what = f"{of_what}: {options.rounds} rounds of {command_line} http://127.0.0.1:PORT{path}"
+            cost(report, results, what, slack if path == "/predict/1" else None)
+            print_own_thread({case: (before[case], own_thread(running[case])) for case in before})
+
+
+def measure_latency(options: argparse.Namespace, report: Report, slack: float, environ: Environments) -> None:
+    command, load = find_load()
+    rounds = options.rounds if options.quick else 2 * options.rounds  # a hundredth of the requests makes a p99
+    with servers(["bare", "again", "rapl", "otel:refuses", "otel:hangs"], environ) as running:
+        for path, connections, of_what in (("/remote/1", 8, "waited for"), ("/model/1", 1, "computed")):
+            results = interleaved(load, running, path, connections, rounds, options.seconds)
+            command_line = command.format(connections=connections, seconds=options.seconds)
+            what = f"A model call of {MODEL_SECONDS * 1e3:.0f} ms, {of_what}: {rounds} rounds of {command_line}"
+            latency(report, results, f"{what} http://127.0.0.1:PORT{path}", slack)
+
+
+def measure(options: argparse.Namespace, report: Report, slack: float) -> None:
     with ExitStack() as stack:
         powercap = Powercap()
         stack.callback(powercap.close)
         powercap.start()
         environ = of_ours(str(powercap.root), *stack.enter_context(bad_endpoints()))
 
-        with servers(["bare", "noop", *OURS, *PEERS], environ) as running:
-            for path, of_what in (("/predict/1", "An async endpoint"), ("/sync/1", "A sync endpoint, in the pool")):
-                before = {case: own_thread(running[case]) for case in OURS if case in running}
-                results = interleaved(load, running, path, 8, rounds, seconds)
-                command_line = command.format(connections=8, seconds=seconds)
-                what = f"{of_what}: {rounds} rounds of {command_line} http://127.0.0.1:PORT{path}"
-                cost(report, results, what, slack if path == "/predict/1" else None)
-                print_own_thread({case: (before[case], own_thread(running[case])) for case in before})
-
-        with servers(["bare", "again", "rapl", "otel:refuses", "otel:hangs"], environ) as running:
-            for path, connections, of_what in (("/remote/1", 8, "waited for"), ("/model/1", 1, "computed")):
-                results = interleaved(load, running, path, connections, many, seconds)
-                command_line = command.format(connections=connections, seconds=seconds)
-                what = f"A model call of {MODEL_SECONDS * 1e3:.0f} ms, {of_what}: {many} rounds of {command_line}"
-                latency(report, results, f"{what} http://127.0.0.1:PORT{path}", slack)
+        if options.only != "latency":
+            measure_cost(options, report, slack, environ)
+        if options.only != "cost":
+            measure_latency(options, report, slack, environ)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5, help="twice as many for the latency")
     parser.add_argument("--seconds", type=int, default=2, help="of each round")
+    parser.add_argument("--only", choices=("cost", "latency"), help="one of the two parts")
     parser.add_argument("--quick", action="store_true", help="a smoke test: 2 rounds of 1 s")
     options = parser.parse_args()
     if options.rounds < 1 or options.seconds < 1:

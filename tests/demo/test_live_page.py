@@ -302,10 +302,12 @@ def test_a_service_that_goes_leaves_its_figures_and_may_come_back(page: Page) ->
         page.wait("document.body.dataset.state === 'gone'")
         assert re.search(r"no answer from \S+ for \d+ s; below is", status(page))
         assert set(rows(page)) == set(JOULES)
+        assert ["last"] in every(page, "#joules text", "e.textContent")
         time.sleep(0.5)
         gone.clear()
         page.wait("document.body.dataset.state === 'live'")
         stop_reading(page)
+        assert ["now"] in every(page, "#joules text", "e.textContent")
         pieces = [tuple(name) for name in every(page, "#joules .line", "e.dataset.name", "e.dataset.model")]
         assert all(pieces.count(route) == 2 for route in JOULES)  # nothing is drawn over the time in between
         assert float(rows(page)["bank-question", "big"]["joules"]) == pytest.approx(0.2, rel=1e-6)
@@ -335,6 +337,19 @@ def test_a_restarted_service_shows_no_nonsense(page: Page) -> None:
         watts = every(page, "#lines tr[data-line]", "Number(e.dataset.watts)")
         assert len(watts) == 5 and all(each >= 0 for (each,) in watts)
         assert "service restarted" in page.ask("document.querySelector('#joules').textContent")
+
+
+@needs_chromium
+def test_numbers_have_three_digits_and_a_prefix(page: Page) -> None:
+    with fake_service(Told(usual)) as url:
+        page.open(url + QUICK)
+        has_read(page, 1)
+        stop_reading(page)
+        values = {
+            "0.00146": "1.46 mJ", "0.99996": "1.00 J", "0.9994": "999 mJ", "1e-10": "0.100 nJ", "12345": "12.3 kJ",
+            "0": "0 J", "null": "–", "NaN": "–", "1000": "1.00 kJ", "99.95": "100 J", "2e12": "2000 GJ",
+        }  # fmt: skip
+        assert page.ask(f"[{', '.join(values)}].map((value) => si(value, 'J'))") == list(values.values())
 
 
 WEIRD = (
