@@ -59,7 +59,7 @@ def test_a_template_that_is_not_a_string(template: object, place: str, caplog: p
             assert asyncio.run(ask(measured)).text == "x"
         assert len(live.named(UNMATCHED)) == 3
         assert live.open_spans() == {}
-        assert live.joules(UNMATCHED) == pytest.approx(3.0, rel=0.05)
+        assert live.joules(UNMATCHED) == pytest.approx(3.0, abs=0.5)
     assert live.collected.failures() == {("asgi", "route_name"): 3}
     (record,) = caplog.records
     assert "greeninfer.failure meter=asgi reason=route_name" in record.getMessage()
