@@ -21,7 +21,9 @@ class Powercap:
     """
 
     def __init__(self, watts: float = 100.0) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="powercap-")
+        # In memory where possible: sysfs knows no locks that a reader shares with the writing back to a disk.
+        memory = Path("/dev/shm")
+        self._folder = tempfile.TemporaryDirectory(prefix="powercap-", dir=memory if memory.is_dir() else None)
         self.root = Path(self._folder.name)
         zone = self.root / "intel-rapl/intel-rapl:0"
         zone.mkdir(parents=True)

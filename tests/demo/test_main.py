@@ -40,7 +40,13 @@ def environ(**more: str) -> dict[str, str]:
 
 def start(words: Sequence[str], **more: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-W", "error", "-c", RUN, *words]
-    return subprocess.Popen(command, env=environ(**more), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    pipe = subprocess.PIPE
+    # What is started in the background of a script inherits that Ctrl-C is to be ignored.
+    return subprocess.Popen(command, env=environ(**more), stdout=pipe, stderr=pipe, text=True, preexec_fn=_hear_ctrl_c)
+
+
+def _hear_ctrl_c() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def test_defaults() -> None:
