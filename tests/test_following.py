@@ -48,7 +48,11 @@ def run(work: Coroutine[Any, Any, Any], loop: str = "asyncio", *, follow: bool =
             threads.instrument()
         return await work
 
-    factory = None if loop == "asyncio" else pytest.importorskip("uvloop").new_event_loop
+    try:
+        factory = None if loop == "asyncio" else pytest.importorskip("uvloop").new_event_loop
+    except pytest.skip.Exception:
+        work.close()  # or it would warn in the middle of a later test
+        raise
     with asyncio.Runner(loop_factory=factory, debug=debug) as runner:
         return runner.run(main())
 
