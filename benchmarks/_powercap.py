@@ -8,8 +8,10 @@ import threading
 import time
 from pathlib import Path
 
-RANGE_UJ = 262_143_328_850
-START_UJ = RANGE_UJ - 3_000_000_000  # so that it wraps soon
+UNIT_UJ = 61  # of the hardware's counter, which has 32 bits: the largest value is one unit below where it wraps
+WRAP_UJ = UNIT_UJ * 2**32
+RANGE_UJ = WRAP_UJ - UNIT_UJ
+START_UJ = WRAP_UJ - 40_000_000 * UNIT_UJ  # so that it wraps soon
 PERIOD_SECONDS = 0.005
 
 
@@ -61,5 +63,5 @@ class Powercap:
     def _grow(self) -> None:
         begun = time.monotonic()
         while not self._over.wait(PERIOD_SECONDS):
-            self._microjoules = START_UJ + int((time.monotonic() - begun) * self._watts * 1e6)
-            os.pwrite(self._file, b"%012d\n" % (self._microjoules % RANGE_UJ), 0)
+            self._microjoules = START_UJ + int((time.monotonic() - begun) * self._watts * 1e6 / UNIT_UJ) * UNIT_UJ
+            os.pwrite(self._file, b"%012d\n" % (self._microjoules % WRAP_UJ), 0)

@@ -132,7 +132,7 @@ def ledger(trace: Trace, tick: float) -> tuple[Floats, Floats]:
             span = spans.get(request)
             if span is None:
                 span = spans[request] = Span(routes[trace.route[request]], monitor.inbox.append, monitor)
-                span.attributes, span.opened = {"request": request}, when
+                span.given, span.opened = {"request": request}, when
             if changes and not runs:
                 del spans[request]
                 span.closed = when

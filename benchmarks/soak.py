@@ -193,7 +193,10 @@ def memory(report: Report, seen: Watch, requests: int) -> None:
 
 def books(report: Report, seen: Watch, page: Page, counted: float) -> None:
     lines = ", ".join(f"{state} {joules:.3f}" for state, joules in sorted(page.states.items()))
-    print(f"\njoules: {lines}; failures of meters: {page.failures or 'none'}")
+    failures = ", ".join(f"{reason} {count:.0f}" for reason, count in page.failures.items())
+    print(
+        f"\njoules: {lines}; failures of meters: {failures or 'none'} (frozen: where this benchmark stops the counter)"
+    )
     report.target(
         "the lines add up to the counter", f"{page.booked:.6f} J booked, {counted:.6f} J counted",
         math.isclose(page.booked, counted, rel_tol=RELATIVE),
