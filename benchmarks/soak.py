@@ -4,8 +4,8 @@
 
 A FastAPI application under uvicorn, one process, answers requests of every kind: async, sync in the thread pool,
 waiting, streaming, failing, unmatched, and streams whose client leaves in the middle. Its meter is a powercap tree of
-100 W in a temporary folder, whose counter stands still before the first and after the last reading, and wraps in
-between (after 24 s), so that what it counted is known exactly. The client (`_soak_client.py`) knows exactly what it sent.
+100 W in a temporary folder, whose counter stands still before the first and after the last reading and wraps after
+24 s, so that what it counted is known exactly. The client (`_soak_client.py`) knows exactly what it sent.
 
 Memory is resident memory, once a second. Its growth is the median of the last fifth of the run less the median of the
 second fifth: what is allocated once comes before, and what a few requests need for a moment does not move a median.
