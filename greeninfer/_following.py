@@ -165,23 +165,22 @@ class _TaskFactory:
     """
 
     def __init__(self, before: Any) -> None:
+        from asyncio import Task
+
         self.before = before
         self.follows = True
+        self._task = Task
 
     def __call__(self, loop: AbstractEventLoop, work: Any, **options: Any) -> Any:
         context: Context | None = options.get("context")
+        if self.before is None and context is None and current.get() is None:  # a server makes a task for each request
+            return self._task(work, loop=loop, **options)
         span = current.get() if context is None else context.get(current)
         if self.follows and _can_be_charged(span) and hasattr(work, "send"):
             work = CarriedCoroutine(Carried(span), work)
         if self.before is not None:
             return self.before(loop, work, **options)
-        return _task(work, loop=loop, **options)
-
-
-def _task(work: Any, **options: Any) -> Any:
-    from asyncio import Task
-
-    return Task(work, **options)
+        return self._task(work, loop=loop, **options)
 
 
 def _submit(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
