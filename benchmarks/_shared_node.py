@@ -32,7 +32,8 @@ HERE = Path(__file__).parent
 def static_shares(chances: list[float]) -> tuple[list[float], float]:
     """Return each part's expected equal share of the time in which anything runs, and that time, of a step of length 1.
 
-    A part that runs for a share of so short a step is taken to run with that chance, independently of the others.
+    In so short a step a thread runs all the time or not at all, but for the steps in which it starts or stops. Those
+    are taken as chances, independent of each other, and all combinations of who runs are gone through.
     """
     shares, active = [0.0] * len(chances), 0.0
     for who in itertools.product((False, True), repeat=len(chances)):

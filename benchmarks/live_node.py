@@ -16,8 +16,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import itertools
-import math
 import multiprocessing
 import os
 import random
@@ -29,6 +27,8 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
+
+from _shared_node import static_shares
 
 import greeninfer
 from greeninfer import Monitor, Settings
@@ -51,22 +51,6 @@ def cores(busy: float, seconds: float) -> list[float]:
     """Return the run time of others core by core."""
     whole, rest = divmod(busy, seconds)
     return [seconds] * int(whole) + ([rest] if rest > 0.0 else [])
-
-
-def static_shares(running: list[float]) -> tuple[list[float], float]:
-    """Return each part's expected equal share of the time in which anything runs, and that time, of a step of length 1.
-
-    In so short a step a thread runs all the time or not at all, but for the steps in which it starts or stops. Those
-    are taken as chances, and all combinations of who runs are gone through.
-    """
-    shares, active = [0.0] * len(running), 0.0
-    for who in itertools.product((False, True), repeat=len(running)):
-        chance = math.prod(part if runs else 1.0 - part for part, runs in zip(running, who, strict=True))
-        if chance and any(who):
-            active += chance
-            for index, runs in enumerate(who):
-                shares[index] += chance / sum(who) if runs else 0.0
-    return shares, active
 
 
 class Node:

@@ -52,6 +52,16 @@ class Following:
         """Return whether thread pools are wrapped."""
         return self._threads is not None
 
+    def follow_here(self) -> object:
+        """Follow into thread pools, and into the tasks of what runs on this thread; return asyncio's loop, or None."""
+        self.follow_threads()
+        loop = running_loop()
+        if loop is not None:
+            self.follow_tasks(loop)
+        else:
+            self.follow_trio()
+        return loop
+
     def follow_threads(self) -> None:
         """Wrap thread pools; a second call does nothing."""
         with self._lock:
@@ -76,7 +86,7 @@ class Following:
         """Follow the tasks of the trio run on this thread, if there is one; a second call does nothing."""
         run = trio_run()
         if run is not None and run not in self._trio:
-            self._trio[run] = TrioTasks(_span_to_charge)
+            self._trio[run] = TrioTasks(_can_be_charged)
             sys.modules["trio"].lowlevel.add_instrument(self._trio[run])
 
     def stop(self) -> None:
@@ -111,6 +121,12 @@ class Following:
         wrapped = _Followed(original, wrapper, enabled=self._threads.is_set)
         setattr(owner, name, wrapped)
         self._patches.append((owner, name, original, wrapped))
+
+
+def running_loop() -> Any:
+    """Return asyncio's event loop that runs on this thread, or None, also where another library's does."""
+    asyncio = sys.modules.get("asyncio")
+    return None if asyncio is None else asyncio._get_running_loop()
 
 
 class _Followed(wrapt.FunctionWrapper[..., Any]):
@@ -209,10 +225,6 @@ def _run_sync(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...],
     if "func" in kwargs:
         return wrapped(**{**kwargs, "func": _Errand(span, kwargs["func"])})
     return wrapped(**kwargs)
-
-
-def _span_to_charge(span: SpanAccount | None) -> SpanAccount | None:
-    return span if _can_be_charged(span) else None
 
 
 def _can_be_charged(span: SpanAccount | None) -> TypeGuard[SpanAccount]:

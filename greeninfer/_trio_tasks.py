@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeGuard
 
 from greeninfer._account import SpanAccount
 from greeninfer._running import Carried, current
@@ -17,17 +17,17 @@ class TrioTasks:
     """Charges tasks, step by step.
 
     Args:
-        span_to_charge: returns the span if it can be charged, else None.
+        can_be_charged: tells whether a span is open, and in this process.
     """
 
-    def __init__(self, span_to_charge: Callable[[SpanAccount | None], SpanAccount | None]) -> None:
-        self._span_to_charge = span_to_charge
+    def __init__(self, can_be_charged: Callable[[SpanAccount | None], TypeGuard[SpanAccount]]) -> None:
+        self._can_be_charged = can_be_charged
         self._carried: dict[Any, Carried] = {}
 
     def task_spawned(self, task: Any) -> None:
         """Note a new task that works for an open span."""
-        span = self._span_to_charge(task.context.get(current))
-        if span is not None:
+        span = task.context.get(current)
+        if self._can_be_charged(span):
             self._carried[task] = Carried(span)
 
     def before_task_step(self, task: Any) -> None:

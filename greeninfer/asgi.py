@@ -7,13 +7,12 @@ its route template (`_route_name.py`).
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Awaitable, Callable, Iterable
 from types import CoroutineType
-from typing import Any, Final
+from typing import Final
 
 from greeninfer._exchange import HEADER, Exchange, Receive, Scope, Send
-from greeninfer._following import following
+from greeninfer._following import following, running_loop
 from greeninfer._installed import check_environment, installed
 from greeninfer._monitor import in_use
 from greeninfer._route_name import UNMATCHED, RouteNames
@@ -112,8 +111,8 @@ class EnergyMiddleware:
         if record is None:
             await self.app(scope, receive, send)
             return
-        if self._follow and (self._followed is not _running_loop() or not following.follows_threads):
-            self._follow_this_loop()
+        if self._follow and (self._followed is not running_loop() or not following.follows_threads):
+            self._followed = following.follow_here()
         scope[_MARK] = True
         span = Span(self._key, record, monitor)
         span.served, span.method, span.rated = True, scope.get("method", ""), self._header or monitor.annotates
@@ -132,20 +131,6 @@ class EnergyMiddleware:
         if root and path.startswith(root):
             path = path[len(root) :]
         return path in self._exclude or (path[-1:] == "/" and path.rstrip("/") in self._exclude)
-
-    def _follow_this_loop(self) -> None:
-        self._followed = loop = _running_loop()
-        following.follow_threads()
-        if loop is not None:
-            following.follow_tasks(loop)
-        else:
-            following.follow_trio()
-
-
-def _running_loop() -> Any:
-    """Return asyncio's event loop that runs on this thread, or None, also where another library's does."""
-    asyncio = sys.modules.get("asyncio")
-    return None if asyncio is None else asyncio._get_running_loop()
 
 
 async def _awaiting(work: Awaitable[None]) -> None:

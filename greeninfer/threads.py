@@ -11,8 +11,6 @@ work is booked as "other".
 
 from __future__ import annotations
 
-import sys
-
 from greeninfer._following import following
 
 __all__ = ["instrument", "instrumented", "uninstrument"]
@@ -24,13 +22,7 @@ def instrument() -> None:
     It wraps ``concurrent.futures.ThreadPoolExecutor.submit`` and ``anyio.to_thread.run_sync`` for the whole process,
     and sets a task factory on the running event loop. Without an open span they do what they did before.
     """
-    following.follow_threads()
-    asyncio = sys.modules.get("asyncio")
-    loop = asyncio._get_running_loop() if asyncio is not None else None
-    if loop is not None:
-        following.follow_tasks(loop)
-    else:
-        following.follow_trio()
+    following.follow_here()
 
 
 def uninstrument() -> None:
