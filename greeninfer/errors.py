@@ -3,7 +3,9 @@
     GreeninferError
     ├── MeterUnavailable   this machine cannot have the meter: expected, says why and what mends it
     ├── MeterError         the meter worked and broke now: counted, logged once, the next read may be good
-    └── SettingsError      a setting is unknown or malformed (also a ValueError)
+    ├── SettingsError      a setting is unknown or malformed (also a ValueError)
+    ├── StudyError         a study, its data or its models cannot be run as they are (also a ValueError)
+    └── ResultsError       a results folder cannot be read: no such folder, another version, damaged
 
 Wrong arguments raise plain ValueError or TypeError. None of these ever reaches a measured request.
 """
@@ -49,3 +51,26 @@ class MeterError(GreeninferError):
 
 class SettingsError(GreeninferError, ValueError):
     """A setting is unknown or malformed; the message names the value, what is allowed and the remedy."""
+
+
+class StudyError(GreeninferError, ValueError):
+    """A study, its data or one of its models cannot be run as it is.
+
+    Args:
+        what: the value and what is wrong with it, in words.
+        allowed: what is allowed there.
+        remedy: what mends it.
+        path: keys and indices that lead to the value in the study, such as ("models", 2, "options", "head").
+    """
+
+    def __init__(self, what: str, allowed: str = "", remedy: str = "", path: tuple[str | int, ...] = ()) -> None:
+        parts = (what, allowed and f"allowed: {allowed}", remedy and f"remedy: {remedy}")
+        super().__init__("; ".join(filter(None, parts)))
+        self.what = what
+        self.allowed = allowed
+        self.remedy = remedy
+        self.path = path
+
+
+class ResultsError(GreeninferError):
+    """A results folder cannot be read or written; the message names the file and the remedy."""
