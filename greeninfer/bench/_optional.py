@@ -1,4 +1,4 @@
-"""Packages that only a part of the bench needs: imported when that part runs, missed with the line that installs them."""
+"""Packages that only a part of the bench needs: imported when that part runs, missed with the line to install them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run leaves behind: a row for each cell and a row for each prediction. Plain data; `_folder.py` keeps it on disk.
+"""What a run leaves behind: a row for each cell, a row for each prediction. Plain data; `_folder.py` keeps it on disk.
 
 Whatever can be computed from these rows (accuracy, intervals, fronts) is computed from them and stored nowhere.
 """
@@ -141,7 +141,8 @@ class Items:
     @property
     def right(self) -> npt.NDArray[np.bool_]:
         """Return which predictions are right."""
-        return self.label == self.predicted
+        right: npt.NDArray[np.bool_] = self.label == self.predicted
+        return right
 
     def __len__(self) -> int:
         """Return the number of texts."""
