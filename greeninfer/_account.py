@@ -36,33 +36,41 @@ the settling of every request makes some."""
 class Credit:
     """Everything credited to one span so far, over all ticks and domains."""
 
-    __slots__ = ("gain", "missing", "nanojoules", "phases", "quality", "spread", "static", "total", "variance")
+    # Defaults stand on the class: one is made for each request, and most get one share of one domain.
+    total = 0
+    static = 0.0
+    spread = 0.0
+    variance = 0.0
+    quality: Quality | None = None
+    gain = (1.0, 1.0)
+    missing = False
+    phases: dict[str, int] | None = None
+    _domain = ""
+    _others: dict[str, int] | None = None  # by domain, from the second one on
 
-    def __init__(self) -> None:
-        self.total = 0
-        self.nanojoules: dict[str, int] = {}
-        self.phases: dict[str, int] | None = None
-        self.static = 0.0
-        self.spread = 0.0
-        self.variance = 0.0
-        self.quality: Quality | None = None
-        self.gain = (1.0, 1.0)
-        self.missing = False
+    @property
+    def nanojoules(self) -> dict[str, int]:
+        """Return what was credited by domain."""
+        others = self._others or {}
+        return {self._domain: self.total - sum(others.values()), **others} if self._domain else {}
 
     def add(self, source: Source, share: Share) -> None:
         """Add one share; quality and gain are those of the worst part."""
-        nanojoules, static, spread, variance = share
         domain = source.domain
-        self.nanojoules[domain] = self.nanojoules.get(domain, 0) + nanojoules
+        if not self._domain:
+            self._domain, self.quality, self.gain = domain, source.quality, source.gain
+            self.total, self.static, self.spread, self.variance = share
+            return
+        nanojoules, static, spread, variance = share
+        if domain != self._domain:
+            others = self._others = self._others or {}
+            others[domain] = others.get(domain, 0) + nanojoules
         self.total += nanojoules
         self.static += static
         self.spread += spread
         self.variance += variance
-        if self.quality is None:  # most spans end within a tick: no worst of one
-            self.quality, self.gain = source.quality, source.gain
-            return
         if source.quality != self.quality:
-            self.quality = max(self.quality, source.quality, key=_WORST_LAST.index)
+            self.quality = max(self.quality or source.quality, source.quality, key=_WORST_LAST.index)
         if source.gain != self.gain:
             self.gain = min(self.gain[0], source.gain[0]), max(self.gain[1], source.gain[1])
 

@@ -141,24 +141,35 @@ class Books:
 
     def _note(self, cut: Cut) -> None:
         """Hand pieces to the ledgers and keep track of what is open."""
+        total = self._span_cpu_seconds
+        crowd = set()
         for account, _, _, ran in cut.ran:
             account.cpu_seconds += ran
-            self._span_cpu_seconds += ran
+            total += ran
+            if ran > _RAN_SECONDS:
+                crowd.add(account)
+        self._span_cpu_seconds = total
         self._span_gpu_seconds += sum(present for _, _, _, present in cut.present)
-        self._crowd = len({account for account, _, _, ran in cut.ran if ran > _RAN_SECONDS})
+        self._crowd = len(crowd)
         for track in self._tracks:
             track.ledger.add(cut.present if track.on_gpu else cut.ran)
+        in_flight = self._in_flight
         for account in cut.opened:
             if isinstance(account, Span):
                 self._open += 1
                 if account.scope is not None and not account.is_routed():
                     self._unrouted.append(account)
-                self._count(account)
+                account.counted_as = name = account.key[0]
+                in_flight[name] = in_flight.get(name, 0) + 1
+            else:
+                account.begun()
         for account in cut.closed:
             if isinstance(account, Span):
                 self._open -= 1
-                self._in_flight[account.counted_as] -= 1
+                in_flight[account.counted_as] -= 1
                 self._closing.append(account)
+            else:
+                account.ended()
 
     def _count(self, span: Span) -> None:
         """Count an open span as in flight under the name that it has now."""

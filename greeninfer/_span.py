@@ -209,7 +209,7 @@ class Span:
     @property
     def trace_id(self) -> str:
         """Return the sampled trace that it belongs to, or ""."""
-        return self._traced()[0]
+        return "" if self.trace is None and self.parent is None else self._traced()[0]
 
     @property
     def trace_span_id(self) -> str:
@@ -251,9 +251,10 @@ class Span:
         """
         if self.settled_at is not None:
             return share[0]
-        if self.credits is None:
-            self.credits = Credit()
-        self.credits.add(source, share)
+        credits = self.credits
+        if credits is None:
+            credits = self.credits = Credit()
+        credits.add(source, share)
         if self.scope is None or self.is_routed():
             totals[self.key] = totals.get(self.key, 0) + share[0]
         else:

@@ -9,12 +9,9 @@ from __future__ import annotations
 import sys
 import types
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
-from time import perf_counter, thread_time
 from typing import Any
 
-from greeninfer._account import Account, SpanAccount
-from greeninfer._energy import Outcome
-from greeninfer._running import Carried, Stepper, close_span, current, open_span, outcome_of, threads
+from greeninfer._running import Carried, Stepper, outcome_of
 
 
 async def run_coroutine(stepper: Stepper) -> Any:
@@ -112,68 +109,6 @@ def run_generator(stepper: Stepper) -> Generator[Any, Any, Any]:
             raise
         except BaseException as error:
             step, argument = generator.throw, error
-
-
-@types.coroutine
-def run_request(span: SpanAccount, work: Any, judge: Callable[[BaseException], Outcome]) -> Generator[Any, Any, None]:
-    """Await a request's coroutine; its steps on the event loop count as running.
-
-    What a ``Stepper`` does, in the variables of one function, which costs half: every request of a service comes here.
-
-    Args:
-        span: opened by the first step.
-        work: the coroutine.
-        judge: tells the outcome from the exception that ended the work.
-    """
-    inner: SpanAccount | None = None
-    running: Account | None = None
-    paused = 0.0
-    step: Callable[[Any], Any] = work.send
-    argument: Any = None
-    while True:
-        local = threads.here
-        before, outer = local.running, current.get()
-        local.stepping += 1
-        if paused:
-            current.set(inner)
-            local.running = running
-            span.step_cpu = cpu = thread_time()
-            span.record((perf_counter(), cpu, local.thread, running, None))
-        else:
-            if outer is not None and outer.served:  # the server made this request's task while it answered another
-                current.set(None)
-            span.step_cpu = cpu = open_span(span)
-        try:
-            waited_for = step(argument)
-        except BaseException as error:
-            local.running, span.resume = span, before
-            span.ran_seconds += close_span(span, judge(error)) - cpu
-            if isinstance(error, StopIteration):
-                return
-            raise
-        else:
-            ended, paused = thread_time(), perf_counter()
-            span.ran_seconds += ended - cpu
-            inner, running = current.get(), local.running
-            span.record((paused, ended, local.thread, before, None))
-        finally:
-            span.step_cpu = 0.0
-            local.stepping -= 1
-            local.running = before
-            current.set(outer)
-        try:
-            step, argument = work.send, (yield waited_for)
-        except GeneratorExit:
-            span.lasted_until = paused
-            step, argument = _close, work
-        except BaseException as error:
-            step, argument = work.throw, error
-
-
-def _close(work: Any) -> None:
-    """Close a coroutine as its last step."""
-    work.close()
-    raise GeneratorExit
 
 
 async def run_async_generator(stepper: Stepper) -> AsyncGenerator[Any, Any]:

@@ -109,7 +109,8 @@ class Timeline:
         if before is not None:
             account, since, cpu_then = before
             # An edge may be appended after a cut whose clock was read later than its own.
-            cut.ran.append((account, since, max(since, instant), max(0.0, cpu - cpu_then)))
+            ran = cpu - cpu_then
+            cut.ran.append((account, since, instant if instant > since else since, ran if ran > 0.0 else 0.0))
             if account.stepwise:
                 self._leaves(account, instant, cut)
         if runs is not None:
@@ -119,27 +120,23 @@ class Timeline:
         if changed is None:
             return
         if changed is runs:
-            self._opened(changed, instant, cut)
+            cut.opened.append(changed)
+            if self._presence:
+                self._covers(changed, instant, cut)
         else:
             if self._running:
                 self._stop_elsewhere(changed, instant, cut)
-            self._closed(changed, instant, cut)
+            cut.closed.append(changed)
+            if self._presence:
+                self._uncovers(changed, instant, cut)
 
-    def _opened(self, account: Account, instant: float, cut: Cut) -> None:
-        cut.opened.append(account)
-        account.begun()
-        if not self._presence:
-            return
+    def _covers(self, account: Account, instant: float, cut: Cut) -> None:
         for covered in account.covers:
             covered.children += 1
             self._leaves(covered, instant, cut)
         self._appears(account, instant)
 
-    def _closed(self, account: Account, instant: float, cut: Cut) -> None:
-        cut.closed.append(account)
-        account.ended()
-        if not self._presence:
-            return
+    def _uncovers(self, account: Account, instant: float, cut: Cut) -> None:
         self._leaves(account, instant, cut)
         for covered in account.covers:
             covered.children -= 1

@@ -15,9 +15,9 @@ from greeninfer._exchange import HEADER, Exchange, Receive, Scope, Send
 from greeninfer._following import following, running_loop
 from greeninfer._installed import check_environment, installed
 from greeninfer._monitor import in_use
+from greeninfer._request_steps import begin_request, continue_request
 from greeninfer._route_name import UNMATCHED, RouteNames
 from greeninfer._span import Span
-from greeninfer._steps import run_request
 
 __all__ = ["EXCLUDED", "HEADER", "EnergyMiddleware"]
 
@@ -120,8 +120,13 @@ class EnergyMiddleware:
             span.scope, span.root_path = scope, scope.get("root_path", "")
         exchange = Exchange(span, scope, receive, send, self._names, self._header, monitor.annotates)
         work = self.app(scope, exchange.receive, exchange.send)
+        if type(work) is not CoroutineType:
+            work = _awaiting(work)
+        judge = exchange.judge
         try:
-            await run_request(span, work if type(work) is CoroutineType else _awaiting(work), exchange.judge)
+            paused = begin_request(span, work, judge)
+            if paused is not None:
+                await continue_request(span, work, judge, paused)
         finally:
             exchange.annotate()
 

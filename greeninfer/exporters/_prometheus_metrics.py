@@ -5,11 +5,10 @@ from __future__ import annotations
 import math
 import threading
 import weakref
-from bisect import bisect_left
-from collections import Counter as Counts
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Generic, Literal, TypeVar
 
+import numpy as np
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from greeninfer._records import NANO
@@ -69,8 +68,10 @@ class Observations:
         if not self._pending:
             return
         bounds, buckets = self._histogram._upper_bounds, self._histogram._buckets
-        for bucket, count in Counts(bisect_left(bounds, amount) for amount in self._pending).items():
-            buckets[bucket].inc(count)
+        counts = np.bincount(np.searchsorted(bounds, self._pending))
+        for bucket, count in zip(buckets, counts.tolist(), strict=False):  # what is no number is in none of them
+            if count:
+                bucket.inc(count)
         self._histogram._sum.inc(math.fsum(self._pending))
         self._pending.clear()
 

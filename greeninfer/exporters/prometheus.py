@@ -96,20 +96,27 @@ class PrometheusExporter:
 
     def _observe(self, measurements: Iterable[Measurement]) -> None:
         families, sums = self._families, _Sums()
+        rows, first_bytes = families.rows, families.observe_first_byte
         for each in measurements:
-            row = families.rows.get((each.key, each.outcome, each.quality))
-            if row is None:
-                row = self._row(each)
-            exemplar = _exemplar(each.trace_id) if each.trace_id else None
-            _observe(row.seconds, each.seconds, exemplar)
-            if row.joules is not None:
-                nanojoules, joules = each.nanojoules, each.static_joules
-                _observe(row.joules, nanojoules / NANO, exemplar)
-                if joules is not None:
-                    row.static_nanojoules += min(round(joules * NANO), nanojoules)
-            first_byte_seconds = each.first_byte_seconds
-            if first_byte_seconds is not None:
-                _observe(families.observe_first_byte[row.route], first_byte_seconds, exemplar)
+            row = rows.get((each.key, each.outcome, each.quality)) or self._row(each)
+            nanojoules, first_byte_seconds, trace_id = each.nanojoules, each.first_byte_seconds, each.trace_id
+            if trace_id:
+                exemplar = _exemplar(trace_id)
+                _observe(row.seconds, each.seconds, exemplar)
+                if row.joules is not None:
+                    _observe(row.joules, nanojoules / NANO, exemplar)
+                if first_byte_seconds is not None:
+                    _observe(families.observe_first_byte[row.route], first_byte_seconds, exemplar)
+            else:
+                row.seconds.observe(each.seconds)
+                if row.joules is not None:
+                    row.joules.observe(nanojoules / NANO)
+                if first_byte_seconds is not None:
+                    first_bytes[row.route].observe(first_byte_seconds)
+            static = each.static_joules
+            if static is not None:
+                rounded = round(static * NANO)
+                row.static_nanojoules += rounded if rounded < nanojoules else nanojoules
             if each.tokens or each.messages or each.phases:
                 sums.add_parts(each)
         for child in families.observations():
