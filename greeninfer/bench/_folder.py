@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -67,14 +67,14 @@ def measured(folder: Path) -> dict[str, Run]:
     return held | {run.cell.id: run for run, _ in _loose(folder)}
 
 
-def gather(folder: Path) -> None:
+def gather(folder: Path, drop: Collection[str] = ()) -> None:
     """Put finished cells into ``runs.parquet`` and ``items.parquet``, in the study's order; then drop their files.
 
-    Cells that the study does not have any more are left out.
+    Cells that the study does not have any more are left out, and those whose ids are in ``drop``.
     """
     parquet = need("pyarrow.parquet")
     order = {cell.id: number for number, cell in enumerate(cells(_read_study(folder)))}
-    runs = {name: run for name, run in measured(folder).items() if name in order}
+    runs = {name: run for name, run in measured(folder).items() if name in order and name not in drop}
     ordered = sorted(runs, key=order.__getitem__)
     tables = _tables(folder)
     schema = items_table("", _no_items(), ()).schema

