@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from greeninfer._account import Account, Key
 from greeninfer._records import Interval
-from greeninfer._virtual_clocks import Floats, static_seconds
+from greeninfer._virtual_clocks import Floats, static_seconds, static_seconds_in_turn
 
 Run = tuple[float, float, float]
 """(begin, end, seconds that it ran in between)."""
@@ -73,16 +73,25 @@ def summed(accounts: list[Account], who: list[int], pieces: list[Run], kinds: Se
     # A thread cannot run for longer than the piece lasts; clocks read one after the other say so by microseconds.
     ran = np.minimum(ran, length)
     rho = np.divide(ran, length, out=np.zeros_like(ran), where=length > 0.0)
-    static, active = static_seconds(begin, end, rho)
-    rows = np.array(who + list(range(len(accounts), count)), dtype=np.intp)
+    own = len(who)
+    if own < 2 or (begin[1:own] >= end[: own - 1]).all():
+        seconds = float(length[own]) if len(length) > own else 0.0
+        own_static, other_static, active = static_seconds_in_turn(ran[:own], rho[own:], seconds)
+        static = np.concatenate((own_static, other_static))
+    else:
+        static, active = static_seconds(begin, end, rho)
     # Where in its piece it ran is a guess unless it ran all the time or always alone: one standard error.
     placement = np.sqrt(1.0 - rho) * np.minimum(static, np.maximum(ran - static, 0.0))
+    if own > len(accounts):  # some have several pieces
+        rows = np.array(who + list(range(len(accounts), count)), dtype=np.intp)
+        ran, static = _by_row(rows, ran, count), _by_row(rows, static, count)
+        placement = np.sqrt(_by_row(rows, np.square(placement), count))
     return Activity(
         accounts,
         [account.key for account in accounts],
-        _by_row(rows, ran, count),
-        _by_row(rows, static, count),
-        np.sqrt(_by_row(rows, np.square(placement), count)),
+        ran,
+        static,
+        placement,
         (ends[0], ends[1], ends[2], ends[3]),
         active,
     )

@@ -78,6 +78,32 @@ def static_seconds(begin: Floats, end: Floats, rho: Floats) -> tuple[Floats, flo
     return seconds, active
 
 
+def static_seconds_in_turn(ran: Floats, rho: Floats, seconds: float) -> tuple[Floats, Floats, float]:
+    """Return what ``static_seconds`` does, for pieces one after the other beside others that go on all the time.
+
+    So it is where requests run on one thread, as on an event loop: no instant needs to be looked at. With
+    P(x) = ∏_k (1 - rho_k (1 - x)) over the others, a piece has ran_i ∫ P dx, and each of the others
+
+        rho_k ∫ P / (1 - rho_k (1 - x)) (seconds - (1 - x) ∑ ran_i) dx
+
+    Args:
+        ran: running seconds of the pieces, of which no two overlap.
+        rho: share of the time during which each of the others runs.
+        seconds: how long they do; the pieces lie within.
+
+    Returns the static seconds of the pieces and of the others, and the expected seconds in which anything ran.
+    """
+    total = float(ran.sum())
+    if not len(rho):
+        return ran, rho, total
+    points, weights = _RULE if len(rho) < _FEW else _CROWD_RULE
+    factors = np.maximum(1.0 - rho[:, None] * (1.0 - points), _SMALL)
+    product = factors.prod(axis=0)
+    others = rho * ((product / factors) @ (weights * (seconds - (1.0 - points) * total)))
+    quiet = float(np.prod(1.0 - rho))
+    return ran * float(product @ weights), others, seconds - quiet * (seconds - total)
+
+
 def _clock_values(logs: Floats, order: npt.NDArray[np.intp], lengths: Floats) -> Floats:
     """Return, for every clock (row) and instant (begins, then ends), the integral of the product of open factors.
 

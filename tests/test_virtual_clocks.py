@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from greeninfer._virtual_clocks import static_seconds
+from greeninfer._virtual_clocks import static_seconds, static_seconds_in_turn
 
 Pieces = list[tuple[float, float, float]]
 """(begin, end, rho)."""
@@ -189,3 +189,24 @@ def test_only_differences_of_instants_count(schedule: Pieces, later: float) -> N
     moved, moved_active = sweep([(begin + later, end + later, rho) for begin, end, rho in schedule])
     assert moved == pytest.approx(seconds, rel=1e-3, abs=1e-8)
     assert moved_active == pytest.approx(active, rel=1e-3, abs=1e-8)
+
+
+in_turn = st.lists(st.tuples(instants, shares), min_size=0, max_size=6)
+
+
+@few
+@given(in_turn, st.lists(shares, min_size=0, max_size=4), st.floats(0.0, 0.05))
+def test_pieces_in_turn_cost_what_all_subsets_say(
+    lengths: list[tuple[float, float]], others: list[float], gap: float
+) -> None:
+    schedule: Pieces = []
+    end = 0.0
+    for length, rho in lengths:
+        schedule.append((end + gap, end + gap + length, rho))
+        end += gap + length
+    whole = end + gap
+    truth, active = by_enumeration([*schedule, *((0.0, whole, rho) for rho in others)])
+    ran = np.array([(stop - start) * rho for start, stop, rho in schedule])
+    own, rest, seen = static_seconds_in_turn(ran, np.array(others), whole)
+    assert [*own.tolist(), *rest.tolist()] == pytest.approx(truth, rel=1e-9, abs=1e-11)
+    assert seen == pytest.approx(active, rel=1e-9, abs=1e-11)
