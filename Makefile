@@ -4,11 +4,13 @@
 #   VENV=.venv               where the environment is
 #   DEMO_SECONDS=10          how long the demo runs (its own default if unset)
 #   PYTEST="-k ledger -x"    further arguments for pytest
+#   BENCH=results            where `make bench` writes
 
 PYTHON ?= python3
 VENV ?= .venv
 DEMO_SECONDS ?=
 PYTEST ?=
+BENCH ?= results
 
 VENV_PYTHON := $(VENV)/bin/python
 PIP := $(VENV_PYTHON) -m pip install --quiet --quiet --disable-pip-version-check
@@ -16,14 +18,15 @@ PIP := $(VENV_PYTHON) -m pip install --quiet --quiet --disable-pip-version-check
 # An interrupted step leaves no half-made target behind.
 .DELETE_ON_ERROR:
 
-.PHONY: help demo test lint types bench
+.PHONY: help demo test lint types bench figures
 
 help:
 	@echo "make demo    a real classifier under load, joules per request live"
 	@echo "make test    the test suite"
 	@echo "make lint    ruff check and ruff format --check"
 	@echo "make types   mypy --strict"
-	@echo "make bench   what measuring costs, and how right it is"
+	@echo "make bench   a small study: accuracy and energy of six models on this machine"
+	@echo "make figures what measuring costs, and how right it is"
 
 demo: $(VENV)/.installed-demo
 	@$(VENV_PYTHON) -m greeninfer demo $(if $(DEMO_SECONDS),--seconds $(DEMO_SECONDS))
@@ -38,7 +41,15 @@ lint: $(VENV)/.installed-dev
 types: $(VENV)/.installed-dev
 	@$(VENV_PYTHON) -m mypy --strict
 
-bench: $(VENV)/.installed-dev
+bench: $(VENV)/.installed-bench
+	@mkdir -p '$(BENCH)'
+	@test -e '$(BENCH)/study.yaml' || $(VENV_PYTHON) -m greeninfer bench init '$(BENCH)/study.yaml'
+	@$(VENV_PYTHON) -m greeninfer bench run '$(BENCH)/study.yaml' --into '$(BENCH)/study' --resume
+	@$(VENV_PYTHON) -m greeninfer bench report '$(BENCH)/study' >/dev/null
+	@$(VENV_PYTHON) -m greeninfer bench choose '$(BENCH)/study' --min-accuracy 0.6 --requests-per-day 1e6
+	@echo "The whole report: $(BENCH)/study/report.html"
+
+figures: $(VENV)/.installed-dev
 	@$(VENV_PYTHON) benchmarks/overhead.py
 	@$(VENV_PYTHON) benchmarks/attribution.py
 
@@ -48,11 +59,16 @@ $(VENV)/.installed-demo: pyproject.toml | $(VENV_PYTHON)
 	@$(PIP) --editable '.[demo]'
 	@touch $@
 
-# dev contains demo, so that `make demo` after `make test` installs nothing.
+$(VENV)/.installed-bench: pyproject.toml | $(VENV_PYTHON)
+	@echo "Installing greeninfer and the bench into $(VENV) (a minute or two, this once) ..."
+	@$(PIP) --editable '.[bench]'
+	@touch $(VENV)/.installed-demo $@
+
+# dev contains demo and bench, so that `make demo` after `make test` installs nothing.
 $(VENV)/.installed-dev: pyproject.toml | $(VENV_PYTHON)
 	@echo "Installing greeninfer and its test tools into $(VENV) (a minute or two, this once) ..."
 	@$(PIP) --editable '.[dev]'
-	@touch $(VENV)/.installed-demo $@
+	@touch $(VENV)/.installed-demo $(VENV)/.installed-bench $@
 
 # --clear: a half-made environment, or one whose Python has gone, starts afresh and loses its stamps.
 $(VENV_PYTHON):

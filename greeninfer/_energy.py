@@ -174,6 +174,11 @@ class Measurement(Protocol):
         """Return websocket messages by direction: received, sent."""
         ...
 
+    @property
+    def escalated(self) -> bool:
+        """Return whether it was a stage of a cascade that handed on to the next."""
+        ...
+
     def energy(self) -> Energy:
         """Return its final figures."""
         ...

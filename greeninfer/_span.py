@@ -35,6 +35,7 @@ class Span:
     step_cpu = 0.0  # CPU clock of its thread at the begin of its own step that goes on now
     ran_seconds = 0.0  # CPU seconds of its own steps so far, child spans included
     stepwise = False  # a generator: for a GPU it exists only while it is being stepped
+    escalated = False  # a stage of a cascade that handed its text on
     interleaved = False  # other tasks ran in between and could not be told apart
     parent: SpanAccount | None = None
     resume: Account | None = None

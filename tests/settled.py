@@ -27,6 +27,7 @@ class Settled:
     origin: str = ""
     first_byte_seconds: float | None = None
     messages: Mapping[str, int] = field(default_factory=dict)
+    escalated: bool = False
 
     @property
     def quality(self) -> Quality | None:

@@ -117,11 +117,11 @@ class Families:
     """
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        energy, static, phases, tokens, messages, failures, overhead = _counters()
+        energy, static, phases, tokens, messages, escalations, failures, overhead = _counters()
         joules, seconds, first_bytes = _histograms()
         power, in_flight, info = _gauges()
         self._all = (
-            *(energy, static, joules, seconds, first_bytes, phases, tokens, messages),
+            *(energy, static, joules, seconds, first_bytes, phases, tokens, messages, escalations),
             *(power, in_flight, failures, info, overhead),
         )
         self.put_into(registry)
@@ -137,6 +137,7 @@ class Families:
         self.rows: dict[tuple[tuple[str, str], str, str | None], Row] = {}
         self.tokens = Children(tokens.labels)
         self.messages = Children(messages.labels)
+        self.escalations = Children(escalations.labels)
         self.failures = Children(failures.labels)
         self.power = Children(power.labels)
         self.in_flight = Children(in_flight.labels)
@@ -212,7 +213,7 @@ _made: weakref.WeakKeyDictionary[CollectorRegistry, Families] = weakref.WeakKeyD
 _making = threading.Lock()
 
 
-def _counters() -> tuple[Counter, Counter, Counter, Counter, Counter, Counter, Counter]:
+def _counters() -> tuple[Counter, Counter, Counter, Counter, Counter, Counter, Counter, Counter]:
     return (
         _counter(
             "greeninfer_energy_joules_total",
@@ -232,6 +233,11 @@ def _counters() -> tuple[Counter, Counter, Counter, Counter, Counter, Counter, C
         _counter("greeninfer_tokens_total", "Tokens of settled requests.", "name", "model", "kind"),
         _counter(
             "greeninfer_messages_total", "Websocket messages of settled requests.", *("name", "model", "direction")
+        ),
+        _counter(
+            "greeninfer_escalations_total",
+            "Settled requests that a stage of a cascade handed on to the next; model is the stage.",
+            *("name", "model"),
         ),
         _counter("greeninfer_meter_failures_total", "What went wrong with a meter.", "meter", "reason"),
         _counter("greeninfer_overhead_cpu_seconds_total", "CPU time that the library itself used."),

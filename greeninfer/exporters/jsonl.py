@@ -12,6 +12,7 @@ away or deleted (log rotation), the next settlement goes to a new one.
     by_domain, phases     its own joules by domain, by phase
     static_joules, dynamic_joules, uncertainty_joules, interval_joules ([low, high]), quality, complete
     tokens, messages      by kind; websocket messages by direction
+    escalated             whether it was a stage of a cascade that handed on to the next
     attributes            as the program attached them; what JSON does not know as its repr, cut at some length
     origin                the request in another process that it is part of; null if there is none
     trace_id, trace_span_id  null if its trace was not sampled
@@ -135,6 +136,7 @@ def _record(measurement: Measurement) -> dict[str, object]:
         "complete": energy.complete,
         "tokens": dict(measurement.tokens),
         "messages": dict(measurement.messages),
+        "escalated": measurement.escalated,
         "phases": {phase: nanojoules / NANO for phase, nanojoules in measurement.phases.items()},
         "attributes": _plain(measurement.attributes or {}),
         "origin": measurement.origin or None,

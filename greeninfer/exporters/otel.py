@@ -130,6 +130,8 @@ class OtelExporter:
         for direction, count in each.messages.items():
             if count:
                 sums["greeninfer.messages"].add((*route, direction), count)
+        if each.escalated:
+            sums["greeninfer.escalations"].add(route, 1)
         for phase, nanojoules in each.phases.items():
             sums["greeninfer.phase.energy"].add((*route, self._instruments.ceilings.phase(phase)), nanojoules)
 

@@ -117,7 +117,7 @@ class PrometheusExporter:
             if static is not None:
                 rounded = round(static * NANO)
                 row.static_nanojoules += rounded if rounded < nanojoules else nanojoules
-            if each.tokens or each.messages or each.phases:
+            if each.tokens or each.messages or each.phases or each.escalated:
                 sums.add_parts(each)
         for child in families.observations():
             child.add_up()
@@ -140,6 +140,8 @@ class PrometheusExporter:
             self._families.tokens[*self._route(name, model), kind].inc(count)
         for (name, model, direction), count in sums.messages.items():
             self._families.messages[*self._route(name, model), direction].inc(count)
+        for (name, model), count in sums.escalations.items():
+            self._families.escalations[self._route(name, model)].inc(count)
         for (name, model, phase), nanojoules in sums.phases.items():
             self._families.phases[*self._route(name, model), self._families.ceilings.phase(phase)].add(nanojoules)
 
@@ -189,12 +191,13 @@ class PrometheusExporter:
 class _Sums:
     """What the requests of one settlement add to counters: added up first, since one ``inc`` costs a third of all."""
 
-    __slots__ = ("messages", "phases", "tokens")
+    __slots__ = ("escalations", "messages", "phases", "tokens")
 
     def __init__(self) -> None:
         self.tokens: defaultdict[tuple[str, str, str], int] = defaultdict(int)
         self.messages: defaultdict[tuple[str, str, str], int] = defaultdict(int)
         self.phases: defaultdict[tuple[str, str, str], int] = defaultdict(int)
+        self.escalations: defaultdict[tuple[str, str], int] = defaultdict(int)
 
     def add_parts(self, each: Measurement) -> None:
         name, model = each.key
@@ -206,6 +209,8 @@ class _Sums:
                 self.messages[name, model, direction] += count
         for phase, nanojoules in each.phases.items():
             self.phases[name, model, phase] += nanojoules
+        if each.escalated:
+            self.escalations[each.key] += 1
 
 
 def _observe(child: Observations, amount: float, exemplar: dict[str, str] | None) -> None:

@@ -62,6 +62,7 @@ def measurement(
     origin: str = "",
     first_byte_seconds: float | None = None,
     messages: Mapping[str, int] | None = None,
+    escalated: bool = False,
     static_joules: float | None = None,
     unix_seconds: float = 1_700_000_000.25,
 ) -> Measurement:
@@ -97,6 +98,7 @@ def measurement(
         origin=origin,
         first_byte_seconds=first_byte_seconds,
         messages=messages or {},
+        escalated=escalated,
     )
 
 
@@ -168,6 +170,7 @@ def full(instant: float = 100.0) -> Settlement:
             trace_id=TRACE,
             trace_span_id=TRACE_SPAN,
             first_byte_seconds=0.008,
+            escalated=True,
         ),
         measurement(
             *("rerank", "", 1_200_000_000),

@@ -267,6 +267,17 @@ def test_messages_add_up() -> None:
     assert series(samples(registry), "greeninfer_messages_total", "direction") == {"received": 6.0, "sent": 16.0}
 
 
+def test_requests_that_were_handed_on_are_counted_by_stage() -> None:
+    registry = CollectorRegistry()
+    exporter = PrometheusExporter(registry)
+    small, large = measurement("ask", "small", escalated=True), measurement("ask", "large")
+    exporter.export(settlement(small, large, small, measurement("ask", "small")))
+    exporter.export(settlement(small))
+    found = samples(registry)
+    assert series(found, "greeninfer_escalations_total", "model") == {"small": 3.0}
+    assert series(found, "greeninfer_escalations_total", "name") == {"ask": 3.0}
+
+
 def test_the_first_byte_is_observed_where_there_was_one() -> None:
     registry = CollectorRegistry()
     PrometheusExporter(registry).export(
@@ -526,6 +537,7 @@ def test_routes_beyond_the_ceiling_keep_their_joules(caplog: pytest.LogCaptureFi
                             *(name, name, NANO),
                             tokens={"input": 1},
                             messages={"sent": 1},
+                            escalated=True,
                             phases={"decode": NANO},
                             first_byte_seconds=0.5,
                             static_joules=0.25,
@@ -545,6 +557,7 @@ def test_routes_beyond_the_ceiling_keep_their_joules(caplog: pytest.LogCaptureFi
         "greeninfer_static_energy_joules_total": 0.5,
         "greeninfer_tokens_total": 2.0,
         "greeninfer_messages_total": 2.0,
+        "greeninfer_escalations_total": 2.0,
         "greeninfer_requests_in_flight": 3.0,
     }.items():
         assert series(found, metric, "name") == {"a": each, "b": each, OVERFLOW: 2 * each}, metric
@@ -646,6 +659,7 @@ def test_several_workers_add_up(tmp_path: Path) -> None:
     assert series(found, "greeninfer_request_first_byte_seconds_bucket", "le")["0.01"] == 4.0
     assert total(found, "greeninfer_static_energy_joules_total", name="classify") == pytest.approx(4 * 0.07)
     assert series(found, "greeninfer_messages_total", "direction") == {"received": 8.0, "sent": 20.0}
+    assert series(found, "greeninfer_escalations_total", "model") == {"minilm": 4.0}
     assert total(found, "greeninfer_tokens_total", kind="input") == 4 * 412
     assert series(found, "greeninfer_requests_in_flight", "name") == {"classify": 4.0, "rerank": 0.0}
     assert series(found, "greeninfer_power_watts", "domain") == {PACKAGE: 96.5, DRAM: 3.25}
