@@ -26,6 +26,8 @@ from greeninfer._timeline import Cut, ThreadCpu, Timeline
 
 _ROW_PERIODS = 10.0  # a row for learning, as long as this many periods of the counter, hides how late it is read
 _RAN_SECONDS = 1e-4  # less is the look at a clock and the way back to sleep
+_MOST_TICKS = 2  # as long as this many is the longest while spans are open
+_SETTLING_PART = 0.05  # of a core, which ticks that are not longer leave to settling
 _RATE_SECONDS = 1.0  # of CPU time, after which what a rate was made of counts for half
 
 
@@ -68,6 +70,7 @@ class Books:
         self.meters: tuple[MeterInfo, ...] = tuple(meter.info for meter in meters)
         self._clock = clock
         self._share = share
+        self._tick_seconds = tick_seconds
         self._divided = share if isinstance(share, Divided) else None
         shortest = max(share.period_seconds, 0.5 * tick_seconds)
         self._tracks = [_track(meter, clock, tick_seconds, shortest, idle_watts) for meter in meters]
@@ -78,18 +81,23 @@ class Books:
         self._unrouted: list[Span] = []
         self.rates: dict[Key, Rate] = {}
         self.ending = False
+        self._settling_seconds = 0.0  # CPU time of the last tick, with what came of the one before it
         self._span_cpu_seconds = 0.0
         self._span_gpu_seconds = 0.0
         self._used_cpu_seconds = 0.0
         self._crowd = 0
 
     @property
-    def needs_short_ticks(self) -> bool:
-        """Return whether several accounts ran in the last tick, or power is not learned yet.
+    def pause_seconds(self) -> float:
+        """Return how long to wait for the next tick while spans are open.
 
-        Once it is, what ran alone is charged the same however long the tick is: long ticks will do until others come.
+        Once power is learned, what ran alone is charged the same however long the tick is: long ticks will do until
+        others come. Where many requests end, settling must not take the core that they are for.
         """
-        return self._crowd > 1 or not all(track.calibration.learned for track in self._tracks)
+        longest = _MOST_TICKS * self._tick_seconds
+        if self._crowd <= 1 and all(track.calibration.learned for track in self._tracks):
+            return longest
+        return min(longest, max(self._tick_seconds, self._settling_seconds / _SETTLING_PART))
 
     @property
     def unsettled(self) -> bool:
@@ -115,7 +123,7 @@ class Books:
         lines.extend(self._route())
         measurements = self._finish()
         intervals = tuple(interval for _, interval in read if interval is not None)
-        overhead, self._used_cpu_seconds = self._used_cpu_seconds + thread_time() - begun, 0.0
+        self._settling_seconds, self._used_cpu_seconds = self._used_cpu_seconds + thread_time() - begun, 0.0
         return Settlement(
             instant=now,
             unix_seconds=self._clock.unix(),
@@ -125,7 +133,7 @@ class Books:
             watts=_watts(intervals),
             failures=tuple(failure for track, _ in read for failure in track.sampler.take_failures()),
             in_flight=dict(self._in_flight),
-            overhead_cpu_seconds=overhead,
+            overhead_cpu_seconds=self._settling_seconds,
             meters=self.meters,
             speaks_for_machine=self._divided is None or self._divided.speaks,
         )

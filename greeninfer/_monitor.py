@@ -36,7 +36,6 @@ _log = logging.getLogger("greeninfer")
 _REST_SECONDS = 1.0
 _QUIET_TICKS = 10  # this many without a span before the sampler rests
 _MOST_EDGES = 100_000  # waiting to be settled; beyond that requests go unmeasured until there is room
-_ALONE_TICKS = 2  # as long as this many is a tick while at most one request runs
 _JOIN_SECONDS = 5.0
 
 in_use: list[Monitor] = []
@@ -184,9 +183,8 @@ class Monitor:
 
     @property
     def pause_seconds(self) -> float:
-        """Return how long to wait for the next tick while spans are open: more while at most one runs."""
-        short = self._books is None or self._books.needs_short_ticks
-        return self.settings.tick_seconds * (1 if short else _ALONE_TICKS)
+        """Return how long to wait for the next tick while spans are open."""
+        return self.settings.tick_seconds if self._books is None else self._books.pause_seconds
 
     def tick(self, *, force: bool = False) -> Settlement:
         """Do one tick and export its settlement; the sampler thread does this by itself."""

@@ -155,6 +155,9 @@ class Node(World):
         assert set(self.settlements[-1].in_flight.values()) <= {0}
 
 
+TICK_SECONDS = 0.02
+
+
 def true_nanojoules(meter: SimulatedMeter, domain: Domain) -> float:
     return meter.true_joules(domain) * NANO
 
@@ -759,10 +762,23 @@ def test_the_number_of_open_spans_is_told_by_name_and_goes_back_to_nothing() -> 
     assert world.tick().in_flight == {"a": 0, "b": 0}
 
 
+def test_ticks_become_longer_where_settling_takes_more_than_a_twentieth_of_them() -> None:
+    world = scripted()
+    world.tick()
+    assert TICK_SECONDS <= world.books.pause_seconds < 2.0 * TICK_SECONDS
+    for _ in range(5000):
+        span = world.program.open()
+        world.program.close(span)
+    world.tick()
+    assert world.books.pause_seconds == 2.0 * TICK_SECONDS
+    world.tick()
+    assert TICK_SECONDS <= world.books.pause_seconds < 2.0 * TICK_SECONDS
+
+
 def test_short_ticks_are_needed_until_power_is_learned_and_while_several_run() -> None:
     world = scripted()
     for at in range(40):
-        assert world.books.needs_short_ticks is (at < 30)  # rows
+        assert (world.books.pause_seconds < 2.0 * TICK_SECONDS) is (at < 30)  # rows
         span = world.program.open()
         world.program.run(0.11, float(at % 2))
         world.program.close(span)
@@ -773,7 +789,7 @@ def test_short_ticks_are_needed_until_power_is_learned_and_while_several_run() -
     for shares in ({1: 1.0}, {1: 1.0, 2: 0.5}, {2: 1.0}):
         world.program.run(0.1, shares)
         world.tick()
-        needed.append(world.books.needs_short_ticks)
+        needed.append(world.books.pause_seconds < 2.0 * TICK_SECONDS)
     assert needed == [False, True, False]
     assert not world.books.quiet
     for span in (one, two):
