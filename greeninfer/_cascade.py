@@ -93,10 +93,15 @@ class Cascade:
         self.name = name
         _check(self.stages, name)
         self.is_async = any(_is_async(stage.predict) for stage in self.stages)
-        step = _AsyncStep if self.is_async else _Step
-        steps = [measure(name, model=stage.model)(step(stage, (name, stage.model))) for stage in self.stages]
-        walk = _AsyncWalk if self.is_async else _Walk
-        self._run = measure(name)(walk(steps))
+        measured = [measure(name, model=stage.model) for stage in self.stages]
+        walk: _Walk | _AsyncWalk
+        if self.is_async:
+            walk = _AsyncWalk(
+                [each(_AsyncStep(stage, name).ask) for each, stage in zip(measured, self.stages, strict=True)]
+            )
+        else:
+            walk = _Walk([each(_Step(stage, name).ask) for each, stage in zip(measured, self.stages, strict=True)])
+        self._run: Callable[[Any], Any] = measure(name)(walk.ask)
 
     @classmethod
     def from_result(
@@ -142,71 +147,76 @@ class Cascade:
         return f"Cascade({self.name!r}: {', '.join(parts)})"
 
 
-# What is measured are objects and not closures, so that a cascade of picklable predictors can be pickled.
+# What is measured are methods of objects and not closures, so that a cascade of picklable predictors can be pickled.
 
 
+@dataclass(frozen=True, slots=True)
 class _Step:
     """One stage, asked; measured as a span of its own."""
 
-    def __init__(self, stage: Stage, key: tuple[str, str]) -> None:
-        self._stage = stage
-        self._key = key
+    stage: Stage
+    name: str
 
-    def __call__(self, text: Any) -> tuple[Answer, bool]:
+    def ask(self, text: Any) -> tuple[Answer, bool]:
         """Return its answer, and whether it keeps it."""
-        return self._judge(self._stage.predict(text))
-
-    def _judge(self, said: Any) -> tuple[Answer, bool]:
-        stage = self._stage
-        answer = _read(stage, said)
-        # Not "below": a confidence of NaN is neither, and is no reason to keep an answer.
-        keeps = stage.threshold is None or (
-            answer.label is not None and answer.confidence is not None and answer.confidence >= stage.threshold
-        )
-        if not keeps:
-            span = current()
-            if span is not None and span.key == self._key:  # it is another's where nothing is measured
-                span.escalated = True
-        return answer, keeps
+        return _judge(self.stage, self.name, self.stage.predict(text))
 
 
-class _AsyncStep(_Step):
+@dataclass(frozen=True, slots=True)
+class _AsyncStep:
     """The same, awaited where there is something to await."""
 
-    async def __call__(self, text: Any) -> tuple[Answer, bool]:
+    stage: Stage
+    name: str
+
+    async def ask(self, text: Any) -> tuple[Answer, bool]:
         """Return its answer, and whether it keeps it."""
-        said = self._stage.predict(text)
-        return self._judge(await said if inspect.isawaitable(said) else said)
+        said = self.stage.predict(text)
+        return _judge(self.stage, self.name, await said if inspect.isawaitable(said) else said)
 
 
+@dataclass(frozen=True, slots=True)
 class _Walk:
     """The stages, one after the other."""
 
-    def __init__(self, steps: Sequence[Callable[[Any], tuple[Answer, bool]]]) -> None:
-        self._steps = tuple(steps)
+    steps: Sequence[Callable[[Any], tuple[Answer, bool]]]
 
-    def __call__(self, text: Any) -> Answer:
+    def ask(self, text: Any) -> Answer:
         """Return the first answer that is kept; the last stage keeps every one."""
-        for step in self._steps:
+        for step in self.steps:
             answer, keeps = step(text)
             if keeps:
                 break
         return answer
 
 
+@dataclass(frozen=True, slots=True)
 class _AsyncWalk:
     """The same, awaited."""
 
-    def __init__(self, steps: Sequence[Callable[[Any], Coroutine[Any, Any, tuple[Answer, bool]]]]) -> None:
-        self._steps = tuple(steps)
+    steps: Sequence[Callable[[Any], Coroutine[Any, Any, tuple[Answer, bool]]]]
 
-    async def __call__(self, text: Any) -> Answer:
+    async def ask(self, text: Any) -> Answer:
         """Return the first answer that is kept; the last stage keeps every one."""
-        for step in self._steps:
+        for step in self.steps:
             answer, keeps = await step(text)
             if keeps:
                 break
         return answer
+
+
+def _judge(stage: Stage, name: str, said: Any) -> tuple[Answer, bool]:
+    """Return a stage's answer and whether it keeps it; note on its span, which is open here, if not."""
+    answer = _read(stage, said)
+    # Not "below": a confidence of NaN is neither, and is no reason to keep an answer.
+    keeps = stage.threshold is None or (
+        answer.label is not None and answer.confidence is not None and answer.confidence >= stage.threshold
+    )
+    if not keeps:
+        span = current()
+        if span is not None and span.key == (name, stage.model):  # it is another's where nothing is measured
+            span.escalated = True
+    return answer, keeps
 
 
 def _check(stages: tuple[Stage, ...], name: str) -> None:
@@ -221,8 +231,9 @@ def _check(stages: tuple[Stage, ...], name: str) -> None:
         if stage.threshold is None:
             raise ValueError(f"stage {stage.model!r} has no threshold; needed: one for every stage but the last")
     if stages[-1].threshold is not None:
+        last = stages[-1]
         raise ValueError(
-            f"the last stage, {stages[-1].model!r}, has a threshold ({stages[-1].threshold:g}) and nobody to hand on to; "
+            f"the last stage, {last.model!r}, has a threshold ({last.threshold}) and nobody to hand on to; "
             "remedy: leave it out"
         )
     models = [stage.model for stage in stages]

@@ -35,8 +35,8 @@ class Settings:
         proc_root: where /proc is.
         tick_seconds: how often meters are read while something runs; slower at rest.
         idle_watts: known idle power of the CPU domains together, or None to learn it.
-        power_model: what ``estimate`` takes for this machine: "" to recognise the processor, or
-            "IDLE:FULL" watts per logical core.
+        power_model: what ``estimate`` takes for this machine: "" to recognise the processor,
+            "IDLE:FULL" watts per logical core, or the path of a power model that ``greeninfer bench`` saved.
         jsonl_path: file that the ``jsonl`` exporter appends to; "-" is standard error.
         disabled: every door becomes a plain pass-through.
 

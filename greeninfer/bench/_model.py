@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from greeninfer._energy import Quality
+
 
 @dataclass(frozen=True, slots=True)
 class Task:
@@ -67,4 +69,19 @@ class Model(Protocol):
 
     def close(self) -> None:
         """Let go of everything."""
+        ...
+
+
+class MeasuresItself(Protocol):
+    """What a model has besides if it runs out of reach of this machine's meters, and counts its joules there.
+
+    Whoever measures asks for the methods by ``hasattr`` and takes the difference of two answers.
+    """
+
+    def joules(self) -> float | None:
+        """Return the joules that it was charged since it started, all requests together; None if not known now."""
+        ...
+
+    def quality(self) -> Quality | None:
+        """Return the worst quality among these joules; None if not known."""
         ...

@@ -53,7 +53,7 @@ def load_tasks() -> tuple[Task, ...]:
 
 
 def _load(data: str, name: str, title: str) -> Task:
-    folder = files("greeninfer.demo") / "data" / data
+    folder = files("greeninfer.bench") / "data" / data
     labels = tuple((folder / "labels.txt").read_text(encoding="utf-8").split())
     return Task(
         name, title, data, labels, *(_read((folder / f"{half}.csv").read_text("utf-8")) for half in ("train", "test"))

@@ -18,14 +18,19 @@ Sources:
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from dataclasses import dataclass
+from pathlib import Path
 
 from greeninfer.errors import SettingsError
 
 _CCF = "Cloud Carbon Footprint 2026-03 from SPECpower"
 _SPEC = "SPECpower_ssj2008 2026-03"
+
+FILE_KEY, FILE_FORMAT = "greeninfer_power_model", 1
+"""What a file with a power model says that it is, and the version that is read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +42,14 @@ class PowerModel:
         idle_watts: at rest.
         full_watts: busy all the time.
         source: where the watts come from, for a person.
+        gain: (low, high): the true joules lie between these multiples, where that was measured; else None.
     """
 
     name: str
     idle_watts: float
     full_watts: float
     source: str
+    gain: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,20 +152,61 @@ def parse_platform(text: str) -> Processor:
 
 
 def parse_power_model(text: str) -> PowerModel:
-    """Return the power model of a setting "IDLE:FULL", watts per logical core.
+    """Return the power model of a setting "IDLE:FULL", watts per logical core, or the path of a file with one.
 
     Raises:
-        SettingsError: if it is malformed, negative, not finite, or full is below idle or 0.
+        SettingsError: if it is malformed, negative, not finite, or full is below idle or 0; or if the file is.
     """
     try:
         idle_watts, full_watts = (float(part) for part in text.split(":"))
     except ValueError:
-        raise _wrong(text, "write two numbers with a colon between them, such as 0.7:3.5") from None
-    if not (math.isfinite(idle_watts) and math.isfinite(full_watts)):
-        raise _wrong(text, "give finite watts, such as 0.7:3.5")
-    if idle_watts < 0.0 or full_watts < idle_watts or full_watts == 0.0:
-        raise _wrong(text, "give idle watts of 0 or more first, then full watts, no smaller and above 0")
+        if text.endswith(".json") or "/" in text or Path(text).is_file():
+            return _read_power_model(text)
+        raise _wrong(text, "write two numbers with a colon between them, such as 0.7:3.5, or a path") from None
+    fault = _fault(idle_watts, full_watts)
+    if fault:
+        raise _wrong(text, fault)
     return PowerModel("setting power_model", idle_watts, full_watts, "given by the user")
+
+
+def _read_power_model(text: str) -> PowerModel:
+    """Return the power model in a file that ``greeninfer bench`` wrote."""
+    remedy = "name a file that greeninfer bench saved, or write watts, such as 0.7:3.5"
+    try:
+        tree = json.loads(Path(text).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise _wrong(text, remedy, f"the file cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise _wrong(text, remedy, f"the file is no JSON: {error}") from error
+    if not isinstance(tree, dict) or tree.get(FILE_KEY) != FILE_FORMAT:
+        found = tree.get(FILE_KEY) if isinstance(tree, dict) else None
+        raise _wrong(text, remedy, f"the file has {FILE_KEY} {found!r}, not {FILE_FORMAT}")
+    for key in ("idle_watts", "full_watts"):
+        if not _is_number(tree.get(key)):
+            raise _wrong(text, remedy, f"{key} is {tree.get(key)!r}, not a number")
+    fault = _fault(tree["idle_watts"], tree["full_watts"])
+    if fault:
+        raise _wrong(text, fault, f"the file has {tree['idle_watts']!r} and {tree['full_watts']!r} watts")
+    gain = tree.get("gain")
+    if not (
+        isinstance(gain, list) and len(gain) == 2 and all(map(_is_number, gain)) and 0.0 < gain[0] <= 1.0 <= gain[1]
+    ):
+        raise _wrong(text, remedy, f"gain is {gain!r}, not [low, high] with 1 between them")
+    source = ", ".join(f"{part}" for part in (tree.get("source"), tree.get("date")) if part) or "source not told"
+    return PowerModel(f"file {text}", float(tree["idle_watts"]), float(tree["full_watts"]), source, (gain[0], gain[1]))
+
+
+def _fault(idle_watts: float, full_watts: float) -> str:
+    """Return what mends two watts that make no sense, "" for two that do."""
+    if not (math.isfinite(idle_watts) and math.isfinite(full_watts)):
+        return "give finite watts, such as 0.7:3.5"
+    if idle_watts < 0.0 or full_watts < idle_watts or full_watts == 0.0:
+        return "give idle watts of 0 or more first, then full watts, no smaller and above 0"
+    return ""
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _number(text: str) -> int:
@@ -168,6 +216,7 @@ def _number(text: str) -> int:
         return -1
 
 
-def _wrong(text: str, remedy: str) -> SettingsError:
-    allowed = '"" or IDLE:FULL watts per logical core'
-    return SettingsError(f"power_model={text!r} is not possible; allowed: {allowed}; remedy: {remedy}")
+def _wrong(text: str, remedy: str, reason: str = "") -> SettingsError:
+    allowed = '"", IDLE:FULL watts per logical core, or the path of a power model file'
+    why = f" ({reason})" if reason else ""
+    return SettingsError(f"power_model={text!r} is not possible{why}; allowed: {allowed}; remedy: {remedy}")

@@ -4,7 +4,8 @@
 
 Linear in use, as Cloud Carbon Footprint has it: W = min + use * (max - min) for each logical core. CPU time is a
 cumulative counter, so the sum over any interval is exact for the model, however seldom it is read: no use is ever
-sampled. What is uncertain is the model itself: the true joules lie between 0.6 and 1.7 times these.
+sampled. What is uncertain is the model itself: the true joules lie between 0.6 and 1.7 times these, or where the file
+with the model says (`greeninfer bench` measures that as it fits one).
 
 It covers the whole machine that /proc/stat shows, which inside a container is the host with all its cores and all its
 processes, unless lxcfs or a virtual machine shows less.
@@ -106,7 +107,13 @@ class EstimateMeter:
         self._offset = -raw
         self._stat = self._busy = self._joules = 0.0
         self._info = MeterInfo(
-            NAME, (DOMAIN,), "estimated", cpu.period_seconds, GAIN, description, idle_watts=self._rest_watts
+            NAME,
+            (DOMAIN,),
+            "estimated",
+            cpu.period_seconds,
+            model.gain or GAIN,
+            description,
+            idle_watts=self._rest_watts,
         )
 
     @property

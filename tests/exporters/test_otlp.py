@@ -268,7 +268,7 @@ def test_the_page_names_every_metric() -> None:
     text = PAGE.read_text(encoding="utf-8")
     golden = (Path(__file__).parent / "golden" / "otel.txt").read_text(encoding="utf-8")
     names = [line.split(" [")[0] for line in golden.splitlines() if line and not line.startswith(" ")]
-    assert len(names) == 18
+    assert len(names) == 19
     assert [name for name in names if f"`{name}`" not in text] == []
 
 

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from greeninfer.bench._model import Model, Place, Task
 from greeninfer.bench._study import ModelSpec
-from greeninfer.bench.models import majority
+from greeninfer.bench.models import features, function, http, majority
 from greeninfer.errors import StudyError
 
 
@@ -34,10 +34,33 @@ class Kind:
 
 KINDS: Mapping[str, Kind] = {
     "majority": Kind(majority.Options, majority.open_model, "always the commonest label: the bar to clear"),
+    "features": Kind(
+        features.Options, features.open_model, "words, characters or embeddings, and a classifier on them"
+    ),
+    "callable": Kind(function.Options, function.open_model, "your own Python: module:function, class or object"),
+    "http": Kind(http.Options, http.open_model, "a service: JSON in, JSON out, its energy from its own metrics"),
 }
 
 CATALOGUE: Mapping[str, tuple[str, Mapping[str, object]]] = {
     "majority": ("majority", {}),
+    "bow-lr": ("features", {"features": "bow"}),
+    "bow-boosting": ("features", {"features": "bow", "head": "boosting"}),
+    "bow-xgboost": ("features", {"features": "bow", "head": "xgboost"}),
+    "tfidf-lr": ("features", {"features": "tfidf"}),
+    "tfidf-boosting": ("features", {"features": "tfidf", "head": "boosting"}),
+    "tfidf-xgboost": ("features", {"features": "tfidf", "head": "xgboost"}),
+    "tfidf-char-lr": ("features", {"features": "tfidf-char"}),
+    "tfidf-char-boosting": ("features", {"features": "tfidf-char", "head": "boosting"}),
+    "tfidf-char-xgboost": ("features", {"features": "tfidf-char", "head": "xgboost"}),
+    "wordllama-lr": ("features", {"features": "wordllama"}),
+    "wordllama-boosting": ("features", {"features": "wordllama", "head": "boosting"}),
+    "wordllama-zero-shot": ("features", {"features": "wordllama", "head": "label-names"}),
+    "e5-lr": ("features", {"features": "e5"}),
+    "e5-boosting": ("features", {"features": "e5", "head": "boosting"}),
+    "e5-zero-shot": ("features", {"features": "e5", "head": "label-names"}),
+    "minilm-lr": ("features", {**features.MINILM}),
+    "minilm-boosting": ("features", {**features.MINILM, "head": "boosting"}),
+    "minilm-xgboost": ("features", {**features.MINILM, "head": "xgboost"}),
 }
 """Models that a study may name without describing them: name to kind and options."""
 
