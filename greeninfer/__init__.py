@@ -2,6 +2,7 @@
 
 from greeninfer import threads
 from greeninfer._carrier import extract, inject
+from greeninfer._cascade import Answer, Cascade, Stage
 from greeninfer._energy import Energy
 from greeninfer._instrument import instrument
 from greeninfer._measure import batch, current, flush, measure
@@ -13,6 +14,8 @@ from greeninfer.asgi import EnergyMiddleware
 from greeninfer.errors import GreeninferError, MeterError, MeterUnavailable, SettingsError
 
 __all__ = [
+    "Answer",
+    "Cascade",
     "Energy",
     "EnergyMiddleware",
     "GreeninferError",
@@ -23,6 +26,7 @@ __all__ = [
     "Settings",
     "SettingsError",
     "Span",
+    "Stage",
     "batch",
     "current",
     "extract",

@@ -141,8 +141,7 @@ class Cascade:
     def __repr__(self) -> str:
         """Return its models with their thresholds."""
         parts = (
-            stage.model if stage.threshold is None else f"{stage.model} (>= {stage.threshold:g})"
-            for stage in self.stages
+            stage.model if stage.threshold is None else f"{stage.model} (>= {stage.threshold})" for stage in self.stages
         )
         return f"Cascade({self.name!r}: {', '.join(parts)})"
 

@@ -180,7 +180,7 @@ class Measured(wrapt.FunctionWrapper[..., Any]):
     def __reduce_ex__(self, protocol: Any) -> Any:
         """Return a reference where this is what its module holds under its name, else the parts."""
         found: Any = sys.modules.get(self.__module__)
-        for part in self.__qualname__.split("."):
+        for part in getattr(self, "__qualname__", "").split("."):  # an object that can be called has none
             found = getattr(found, part, None)
         if found is self:
             return self.__qualname__

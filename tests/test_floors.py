@@ -43,7 +43,10 @@ FLOORS = (
 NAMES = ("ground", "wings", "middle", "joint", "door frames", "doors", "porch", "face", "roof")
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 
-READ_ENVIRONMENT = {"_monitor", "_installed", "cli", "_doctor", "demo"}
+READ_ENVIRONMENT = {
+    *("_monitor", "_installed", "cli", "_doctor", "demo"),
+    *("bench._runner", "bench._cell", "bench._environment"),
+}
 FORBIDDEN_NAMES = {"utils", "util", "common", "misc", "helpers", "helper", "core", "manager"}
 MODULE_LINES = 300
 FUNCTION_LINES = 60
@@ -260,7 +263,7 @@ def names_say_something(house: House) -> list[str]:
 def only_composers_read_the_environment(house: House) -> list[str]:
     found = []
     for module in house.values():
-        if module.room in READ_ENVIRONMENT:
+        if {module.room, module.name} & READ_ENVIRONMENT:
             continue
         for node in ast.walk(module.tree):
             by_attribute = isinstance(node, ast.Attribute) and node.attr in ("environ", "environb", "getenv", "getenvb")

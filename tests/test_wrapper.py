@@ -309,8 +309,16 @@ def called(measured: Any, *args: Any) -> Answer:
     return next(result) if inspect.isgenerator(result) else result  # type: ignore[no-any-return]
 
 
+class Caller:
+    """An object that can be called: it has no name of its own."""
+
+    def __call__(self, number: int) -> Answer:
+        return 2 * number, current() is not None
+
+
 THINGS: dict[str, Callable[[], Any]] = {
     "function": lambda: function,
+    "object that can be called": lambda: measure("call")(Caller()),
     "coroutine function": lambda: coroutine,
     "generator function": lambda: generator,
     "bound method": lambda: Model().method,

@@ -180,7 +180,7 @@ def _reasons(candidate: Candidate, field: _Field) -> tuple[str, ...]:
     needs, reasons = field.needs, []
     if needs.min_accuracy is not None and candidate.accuracy.value < needs.min_accuracy:
         reasons.append(f"accuracy {_below(candidate.accuracy.value, needs.min_accuracy)}")
-    if needs.max_p95_seconds is not None and candidate.p95_seconds > needs.max_p95_seconds:
+    if needs.max_p95_seconds is not None and not candidate.p95_seconds <= needs.max_p95_seconds:
         reasons.append(f"p95 {amount(candidate.p95_seconds, 's')} > {amount(needs.max_p95_seconds, 's')}")
     if field.basis == "joules":
         if candidate.joules is None:

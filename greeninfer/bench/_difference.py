@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from greeninfer.bench._bootstrap import deal, differences, split_weights
+from greeninfer.bench._bootstrap import deal, differences, freedom, split_weights
 from greeninfer.bench._candidates import CandidateKey, Figure
 from greeninfer.bench._columns import columns_of
 from greeninfer.bench._intervals import repeat_half
@@ -47,7 +47,7 @@ def difference(results: Sequence[Results], one: CandidateKey, other: CandidateKe
     }
     value = float(np.mean([each.value for each in marks.values()]))
     moved = differences([marks], split_weights(max(marks) + 1, seed), seed)
-    half = repeat_half(moved[:, 0])
+    half = repeat_half(moved[:, 0], freedom(marks, float(np.var(moved))))
     return Figure(value, max(-1.0, value - half), min(1.0, value + half))
 
 

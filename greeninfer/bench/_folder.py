@@ -25,7 +25,7 @@ from greeninfer.bench._optional import need
 from greeninfer.bench._records import FORMAT, Items, Results, Run
 from greeninfer.bench._rows import from_row, items_of, items_table, runs_table, to_row
 from greeninfer.bench._study import Study, cells
-from greeninfer.bench._study_file import parse_study, render_study
+from greeninfer.bench._study_file import parse_recorded, render_study
 from greeninfer.errors import ResultsError, StudyError
 
 STUDY, ENVIRONMENT, RUNS, ITEMS, CELLS = "study.yaml", "environment.json", "runs.parquet", "items.parquet", "cells"
@@ -151,7 +151,7 @@ def _read_study(folder: Path) -> Study:
     with _damaged(folder / STUDY):
         text = (folder / STUDY).read_text(encoding="utf-8")
         try:
-            return parse_study(text)
+            return parse_recorded(text)
         except StudyError as error:
             raise ResultsError(f"{folder / STUDY} is not a study: {error}") from error
 

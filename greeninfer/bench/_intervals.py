@@ -22,8 +22,8 @@ Z = 1.959964
 _T = (math.inf, 12.7062, 4.3027, 3.1824, 2.7764, 2.5706, 2.4469, 2.3646, 2.3060, 2.2622, 2.2281)
 """97.5 % quantiles of Student's t at 1 to 10 degrees of freedom; Abramowitz and Stegun, table 26.10."""
 
-_PRIOR_FREEDOM = 4
-"""How many degrees of freedom the spread of all models together counts beside that of one model (a judgement)."""
+_PRIOR_FREEDOM = 2
+"""How many degrees of freedom the usual spread of a model counts beside what is seen of one model (a judgement)."""
 
 
 def t_quantile(freedom: int) -> float:
@@ -67,9 +67,15 @@ def over_blocks(value: float, rates: Sequence[float]) -> Figure:
     return _around(value, rates, t_quantile(max(1, math.floor(free) - 1)) * math.sqrt(2 / free))
 
 
-def repeat_half(drawn: npt.NDArray[np.float64]) -> float:
+def repeat_half(drawn: npt.NDArray[np.float64], freedom: int = 10_000) -> float:
     """Return half the width of the interval of a repeat, from draws of what a figure might have been."""
-    return Z * math.sqrt(2) * float(np.std(drawn))
+    return t_quantile(freedom) * math.sqrt(2) * float(np.std(drawn))
+
+
+def log_spread(figure: Figure | None) -> float:
+    """Return the standard deviation of a figure's logarithm that its interval stands for; 0 where it has none."""
+    half = None if figure is None else _log_half(figure)
+    return 0.0 if half is None else half / (Z * math.sqrt(2))
 
 
 def ratio(over: Mapping[int, float], under: Mapping[int, float], value: float, widths: tuple[Figure, Figure]) -> Figure:
@@ -93,30 +99,27 @@ def ratio(over: Mapping[int, float], under: Mapping[int, float], value: float, w
 def cell_intervals(results: Results) -> Mapping[str, Figure]:
     """Return gross joules per request of every cell, with the interval in which a second run of that cell would lie.
 
-    The spread is that of the cell's model over its splits, drawn towards the spread of all models together, which
-    counts for 4 degrees of freedom: few splits say little of one model, and models differ. What splits differ in
-    (their texts) is in the spread and would not change in a second run, so the interval is rather too wide. None
-    where no model has two splits.
+    The spread is that of the cell's model over its splits, drawn a little towards the usual spread of a model (the
+    geometric mean of all, which counts for 2 degrees of freedom): few splits say little of one model, and models
+    differ. What splits differ in (their texts) is in the spread and would not change in a second run, so the interval
+    is rather too wide. It has no bounds where no model has two splits.
     """
     groups: dict[tuple[str, str, str, str, int], dict[str, float]] = {}
     for run in results.runs:
         joules = run.joules_per_item
         if run.status == "ok" and joules is not None and joules > 0.0:
             groups.setdefault(_kin(run), {})[run.cell.id] = joules
-    logs = {kin: np.log(list(each.values())) for kin, each in groups.items()}
-    squares = sum(float(np.sum((each - each.mean()) ** 2)) for each in logs.values())
-    freedom = sum(len(each) - 1 for each in logs.values())
+    squares = {kin: _squares(list(each.values())) for kin, each in groups.items()}
+    spreads = [square / (len(groups[kin]) - 1) for kin, square in squares.items() if square > 0.0]
+    usual = math.exp(sum(map(math.log, spreads)) / len(spreads)) if spreads else None
     found: dict[str, Figure] = {}
     for kin, cells in groups.items():
-        own = len(cells) - 1
-        mended = own + min(_PRIOR_FREEDOM, freedom)
+        free = len(cells) - 1 + _PRIOR_FREEDOM
         for name, joules in cells.items():
-            if not freedom:
+            if usual is None:
                 found[name] = Figure(joules)
                 continue
-            around = float(np.sum((logs[kin] - logs[kin].mean()) ** 2))
-            prior = min(_PRIOR_FREEDOM, freedom) * squares / freedom
-            half = t_quantile(mended) * math.sqrt(2 * (around + prior) / mended)
+            half = t_quantile(free) * math.sqrt(2 * (squares[kin] + _PRIOR_FREEDOM * usual) / free)
             found[name] = Figure(joules, joules * math.exp(-half), joules * math.exp(half))
     return found
 
@@ -137,6 +140,11 @@ def block_rates(run: Run, amounts: Sequence[float]) -> list[float]:
 
 def _kin(run: Run) -> tuple[str, str, str, str, int]:
     return run.machine, run.cell.dataset, run.cell.model, run.cell.device, run.cell.batch_size
+
+
+def _squares(values: Sequence[float]) -> float:
+    logs = np.log(values)
+    return float(np.sum((logs - logs.mean()) ** 2))
 
 
 def _around(value: float, values: Sequence[float], width: float) -> Figure:

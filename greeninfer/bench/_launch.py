@@ -29,6 +29,7 @@ class Launch:
         environ: what they inherit: the user's ``GREENINFER_*`` above all.
         cell: program that measures the cell of the job file that it gets as its argument.
         environment: program that describes the machine; its arguments are the file to write and the seconds at rest.
+        prepare: program that does once what a model needs done; its arguments are the study's file and the model.
         lock: file that is locked so that nothing else is measured on this host.
         grace_seconds: how long a process that is asked to end may take.
     """
@@ -36,6 +37,7 @@ class Launch:
     environ: Mapping[str, str]
     cell: Sequence[str] = (sys.executable, "-m", "greeninfer.bench._cell")
     environment: Sequence[str] = (sys.executable, "-m", "greeninfer.bench._environment")
+    prepare: Sequence[str] = (sys.executable, "-m", "greeninfer.bench._prepare")
     lock: Path = field(default_factory=default_lock)
     grace_seconds: float = GRACE_SECONDS
 

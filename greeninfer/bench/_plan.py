@@ -30,7 +30,7 @@ from greeninfer.bench._optional import need
 from greeninfer.bench._records import Run
 from greeninfer.bench._splits import draw
 from greeninfer.bench._study import Cell, Study, cells
-from greeninfer.bench._texts import load
+from greeninfer.bench._texts import Labelled, load
 from greeninfer.bench.models import read_options
 from greeninfer.errors import ResultsError, StudyError
 
@@ -50,6 +50,7 @@ class Plan:
         lost: whether predictions were made in one of those, which are worth setting aside.
         fingerprints: by cell id.
         labels: sorted labels by data set.
+        notes: what a person has to know of the data sets.
         environment: what the folder says of the machine that measured it; None if it is new.
     """
 
@@ -59,6 +60,7 @@ class Plan:
     lost: bool
     fingerprints: Mapping[str, str]
     labels: Mapping[str, tuple[str, ...]]
+    notes: tuple[str, ...]
     environment: Mapping[str, Any] | None
 
 
@@ -75,7 +77,8 @@ def make_plan(study: Study, folder: Path, *, base: Path, resume: bool) -> Plan:
             f"{folder} holds results already; remedy: --resume to measure what is missing, or another folder"
         )
     environment = read_environment(folder) if started else None
-    texts, labels = _load_all(study, base)
+    loaded = _load_all(study, base)
+    texts = {name: fingerprint.of_texts(each.texts, each.labels) for name, each in loaded.items()}
     models = _check_models(study, base)
     protocol = fingerprint.of_protocol(study)
     prints = {
@@ -93,7 +96,8 @@ def make_plan(study: Study, folder: Path, *, base: Path, resume: bool) -> Plan:
         replaced=frozenset(name for name, run in held.items() if prints.get(name) != run.fingerprint),
         lost=any(name not in kept for name in whole),
         fingerprints=prints,
-        labels=labels,
+        labels={name: tuple(sorted(set(each.labels))) for name, each in loaded.items()},
+        notes=tuple(f"{name}: {note}" for name, each in loaded.items() for note in each.notes),
         environment=environment,
     )
 
@@ -156,19 +160,17 @@ def _check_models(study: Study, base: Path) -> dict[str, str]:
     return found
 
 
-def _load_all(study: Study, base: Path) -> tuple[dict[str, str], dict[str, tuple[str, ...]]]:
-    """Return fingerprint and sorted labels of each data set; each is loaded, and split once, to see that it can be."""
-    texts, labels = {}, {}
+def _load_all(study: Study, base: Path) -> dict[str, Labelled]:
+    """Return every data set by name; each is split once, to see that it can be."""
+    loaded = {}
     for index, dataset in enumerate(study.datasets):
         try:
-            labelled = load(dataset, base)
-            draw(labelled, study.splits, 0)
+            loaded[dataset.name] = load(dataset, base)
+            draw(loaded[dataset.name], study.splits, 0)
         except StudyError as error:
             path = error.path if error.path[:1] in (("datasets",), ("splits",)) else ("datasets", index, *error.path)
             raise StudyError(error.what, error.allowed, error.remedy, path) from error
-        texts[dataset.name] = fingerprint.of_texts(labelled.texts, labelled.labels)
-        labels[dataset.name] = tuple(sorted(set(labelled.labels)))
-    return texts, labels
+    return loaded
 
 
 def _whole(folder: Path, held: Mapping[str, Run]) -> dict[str, Run]:

@@ -95,12 +95,22 @@ def finish(
 
 
 def last_lines(log: Path) -> str:
-    """Return the last lines of a log, joined, as far as they can be printed."""
+    """Return what a log says last, joined, as far as it can be printed: of an error of Python's, what it is."""
     with log.open("rb") as file:
         file.seek(max(0, file.seek(0, os.SEEK_END) - _LAST_BYTES))
         text = file.read().decode("utf-8", errors="replace")
-    lines = ["".join(letter for letter in line if letter.isprintable()).strip() for line in text.splitlines()]
-    return " / ".join([line for line in lines if line][-_LAST_LINES:])[-_LAST_LETTERS:]
+    lines = ["".join(letter for letter in line if letter.isprintable()).rstrip() for line in text.splitlines()]
+    return " / ".join(line.strip() for line in _telling([line for line in lines if line]))[-_LAST_LETTERS:]
+
+
+def _telling(lines: list[str]) -> list[str]:
+    for number, line in reversed(list(enumerate(lines))):
+        if line.startswith("Fatal Python error"):
+            return lines[number : number + _LAST_LINES]
+        if line.startswith("Traceback (most recent call last)"):
+            error = [each for each in lines[number:] if not each.startswith(" ")][1:]
+            return error[-_LAST_LINES:] or lines[-_LAST_LINES:]
+    return lines[-_LAST_LINES:]
 
 
 _KILL = getattr(signal, "SIGKILL", signal.SIGTERM)

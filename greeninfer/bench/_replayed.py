@@ -9,13 +9,16 @@ from typing import Final
 import numpy as np
 
 from greeninfer.bench._aligned import Answers, Flags, Numbers, Reals, Table
-from greeninfer.bench._candidates import CandidateKey, CascadeResult, Caveat, CaveatCode, Figure
+from greeninfer.bench._candidates import Candidate, CandidateKey, CascadeResult, Caveat, CaveatCode, Figure
 from greeninfer.bench._resampled import count, marks, mean, moves, per_request, places, share_figure
 from greeninfer.bench._scores import Mark
 from greeninfer.bench._thresholds import Chosen, Levels, Surface, cuts
 
 FEW_TEXTS: Final = 100
 """On fewer different texts a threshold is a guess."""
+
+CROWDED: Final = 1.0 - 1e-4
+"""A threshold above this tells confidences apart by less than numerical noise may move them."""
 
 HANDED_DOWN: Final[tuple[CaveatCode, ...]] = (
     "estimated", "shared", "unstable", "below_resolution", "busy_machine", "few_splits", "no_energy",
@@ -108,19 +111,29 @@ def _result(
     models = [each.answers.candidate for each in found.stages]
     net = [each.net_joules for each in models if each.net_joules is not None]
     on_all = cuts(found.surface, found.chosen.on_all)
+    thresholds = tuple(
+        float(stage.thresholds[int(cut) - 1]) for stage, cut in zip(found.stages[:-1], on_all, strict=True)
+    )
     return CascadeResult(
         stages=tuple(each.key for each in models),
-        thresholds=tuple(
-            float(stage.thresholds[int(cut) - 1]) for stage, cut in zip(found.stages[:-1], on_all, strict=True)
-        ),
+        thresholds=thresholds,
         accuracy=share_figure(mean(columns[0]), moved[:, 0]),
         joules=per_request([each.joules for each in found.stages], reach, moved[:, 1:]),
         net_joules=per_request(net, reach, moved[:, 1:]) if len(net) == len(models) else None,
         seconds=per_request([each.seconds for each in models], reach, moved[:, 1:]),
         p95_seconds=p95_seconds,
         reach=reach,
-        caveats=caveats,
+        caveats=(*caveats, *_crowded(models, thresholds)),
     )
+
+
+def _crowded(models: Sequence[Candidate], thresholds: Sequence[float]) -> Iterator[Caveat]:
+    for model, threshold in zip(models, thresholds, strict=False):
+        if threshold > CROWDED:
+            words = (
+                f"threshold {threshold!r}: the confidences of {model.key.model} crowd at 1, so that another precision"
+            )
+            yield Caveat("note", f"{words} or version of it may hand on other texts")
 
 
 def _caveats(stages: Sequence[Stage], texts: int, predictions: int) -> Iterator[Caveat]:

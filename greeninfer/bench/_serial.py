@@ -15,12 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from greeninfer.bench._folder import CELLS, ENVIRONMENT, gather, write_cell, write_head
+from greeninfer.bench._folder import CELLS, ENVIRONMENT, STUDY, gather, write_cell, write_head
 from greeninfer.bench._host_lock import host_to_ourselves
 from greeninfer.bench._job import Job, write_job
 from greeninfer.bench._launch import CANNOT_KEEP, Launch, pinned
 from greeninfer.bench._optional import need
 from greeninfer.bench._plan import Plan, drop_damaged, make_plan, set_aside, unwritten
+from greeninfer.bench._prepare import needs_preparing
 from greeninfer.bench._process import Ended, finish
 from greeninfer.bench._progress import Progress, Remaining
 from greeninfer.bench._records import Run
@@ -98,8 +99,9 @@ class _Session:
         interrupted = False
         try:
             self._begin()
+            self._prepare()
             for number in range(len(self._plan.todo)):
-                self._ended.append(self._measure(number))
+                self._measure(number)
         except KeyboardInterrupt:
             interrupted = True
             _log.warning("greeninfer.bench.interrupted cells=%d", len(self._ended))
@@ -116,6 +118,8 @@ class _Session:
         """Describe the machine while it is at rest, then write the head of the folder."""
         plan = self._plan
         self._progress.begin(len(plan.todo) + len(plan.kept), len(plan.kept))
+        for note in plan.notes:
+            self._progress.say(note)
         for run in plan.kept:
             self._remaining.add(run.cell, sum(phase.seconds for phase in run.phases.values()))
         if plan.todo:
@@ -125,6 +129,22 @@ class _Session:
             self._progress.say(f"The study has changed: what it replaces is a results folder of its own now, {place}")
         with unwritten(self._folder):
             write_head(self._folder, self._study, self._environment, plan.labels)
+
+    def _prepare(self) -> None:
+        """Have done what models need done once; where that fails, their cells say why."""
+        waiting = {cell.model for cell in self._plan.todo}
+        for model in self._study.models:
+            if model.name not in waiting or not needs_preparing(model.kind):
+                continue
+            self._progress.say(f"Preparing {model.name}")
+            log = self._folder / LOGS / f"prepare.{model.name}.log"
+            command = [*self._launch.prepare, str(self._folder / STUDY), model.name]
+            ended = self._finish(command, log, self._study.protocol.time_limit_seconds)
+            if ended.reason():
+                _log.warning("greeninfer.bench.prepare_failed model=%s reason=%s", model.name, ended.reason())
+                self._progress.say(f"{model.name} could not be prepared: it {ended.reason()}")
+            else:
+                log.unlink()
 
     def _describe(self) -> dict[str, Any]:
         """Return what the machine says of itself, and what it said to the cells that are kept.
@@ -155,7 +175,7 @@ class _Session:
         history = [*earlier.get("earlier", ()), {k: v for k, v in earlier.items() if k not in ("earlier", "labels")}]
         return environment | {"earlier": history}
 
-    def _measure(self, number: int) -> Run:
+    def _measure(self, number: int) -> None:
         """Measure one cell in a process of its own; what goes wrong in it makes it a failed cell.
 
         Raises:
@@ -184,9 +204,9 @@ class _Session:
             _log.warning("greeninfer.bench.cell_failed cell=%s reason=%s", cell.id, run.reason)
         else:
             log.unlink()
+        self._ended.append(run)
         self._remaining.add(cell, ended.seconds)
         self._progress.done(run, ended.seconds, self._remaining.seconds(left[1:]))
-        return run
 
     def _failed(self, cell: Cell, ended: Ended, began_unix_seconds: float) -> Run:
         limit = f"time_limit_seconds={self._study.protocol.time_limit_seconds:g}"

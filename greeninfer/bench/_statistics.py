@@ -11,11 +11,11 @@ import numpy.typing as npt
 
 from greeninfer._energy import Quality
 from greeninfer.bench import _caveats
-from greeninfer.bench._bootstrap import Draws, deal, redraw_amounts, redraw_marks, split_weights
+from greeninfer.bench._bootstrap import Draws, deal, freedom, redraw_amounts, redraw_marks, split_weights
 from greeninfer.bench._candidates import Candidate, CandidateKey, Caveat, Figure
 from greeninfer.bench._columns import Column, LeftOut, check_labels, columns_of, left_out_of
 from greeninfer.bench._front import front
-from greeninfer.bench._intervals import Z, block_rates, over_blocks, over_splits, repeat_half
+from greeninfer.bench._intervals import Z, block_rates, log_spread, over_blocks, over_splits, repeat_half
 from greeninfer.bench._records import PHASES, Items, Phase, PhaseName, Results, Run
 from greeninfer.bench._scores import Mark, Reals, Score, score
 
@@ -57,6 +57,8 @@ class _Scored:
     p95_seconds: float
     joules: Mapping[int, float]
     seconds: Mapping[int, float]
+    joules_figure: Figure | None
+    seconds_figure: Figure | None
 
 
 def candidates(results: Sequence[Results], seed: int = 0) -> tuple[Candidate, ...]:
@@ -90,7 +92,9 @@ def survey(results: Sequence[Results], seed: int = 0) -> Survey:
 
 
 def _score(column: Column, groups: npt.NDArray[np.int32]) -> _Scored:
-    labels = len(column.results.labels[column.key.dataset])
+    labels, runs = len(column.results.labels[column.key.dataset]), column.runs
+    joules = _by_split((run, run.joules_per_item) for run in runs)
+    per_item = _by_split((run, run.seconds_per_item) for run in runs)
     seconds = np.concatenate([items.seconds for items in column.items])
     p50, p95 = (float(each) for each in np.quantile(seconds, (0.5, 0.95)))
     return _Scored(
@@ -99,8 +103,10 @@ def _score(column: Column, groups: npt.NDArray[np.int32]) -> _Scored:
         texts=_distinct(column.items, len(groups)),
         p50_seconds=p50,
         p95_seconds=p95,
-        joules=_by_split((run, run.joules_per_item) for run in column.runs),
-        seconds=_by_split((run, run.seconds_per_item) for run in column.runs),
+        joules=joules,
+        seconds=per_item,
+        joules_figure=_figure(runs, joules, [run.block_joules for run in runs]),
+        seconds_figure=_figure(runs, per_item, [run.block_seconds for run in runs]),
     )
 
 
@@ -120,16 +126,20 @@ def _draw(scored: Sequence[_Scored], seed: int) -> Draws:
     weights = split_weights(splits, seed)
     empty = np.full(len(weights), np.nan)
 
-    def amounts(values: Sequence[Mapping[int, float]]) -> Reals:
-        return np.stack([redraw_amounts(each, weights) if each else empty for each in values], axis=1)
+    def amounts(values: Sequence[Mapping[int, float]], figures: Sequence[Figure | None]) -> Reals:
+        drawn = (
+            redraw_amounts(each, weights, log_spread(figure), seed + number) if each else empty
+            for number, (each, figure) in enumerate(zip(values, figures, strict=True))
+        )
+        return np.stack(list(drawn), axis=1)
 
     return Draws(
         keys=tuple(each.column.key for each in scored),
         accuracy=redraw_marks([_marks(each, "accuracy") for each in scored], weights, seed),
         macro_f1=redraw_marks([_marks(each, "macro_f1") for each in scored], weights, seed),
-        joules=amounts([each.joules for each in scored]),
-        seconds=amounts([each.seconds for each in scored]),
-        p95_seconds=amounts([_p95(each) for each in scored]),
+        joules=amounts([each.joules for each in scored], [each.joules_figure for each in scored]),
+        seconds=amounts([each.seconds for each in scored], [each.seconds_figure for each in scored]),
+        p95_seconds=amounts([_p95(each) for each in scored], [each.seconds_figure for each in scored]),
     )
 
 
@@ -145,8 +155,8 @@ def _measure(scored: _Scored, draws: Draws, number: int) -> Measured:
     runs, scores, key = scored.column.runs, scored.scores, scored.column.key
     spec = scored.column.results.study.model(key.model)
     budget = spec.options.get("reasoning_budget")
-    accuracy = _share([each.accuracy.value for each in scores], draws.accuracy[:, number], scored.texts)
-    joules = _figure(runs, scored.joules, [run.block_joules for run in runs])
+    accuracy = _share(_marks(scored, "accuracy"), draws.accuracy[:, number], scored.texts)
+    joules = scored.joules_figure
     quality, gain = _quality(runs)
     majority = float(np.mean([_majority(*each) for each in zip(runs, scored.column.items, strict=True)]))
     caveats: tuple[Caveat, ...] = (
@@ -162,12 +172,12 @@ def _measure(scored: _Scored, draws: Draws, number: int) -> Measured:
         failed=len(scored.column.failed),
         test_items=sum(each.texts for each in scores),
         accuracy=accuracy,
-        macro_f1=_share([each.macro_f1.value for each in scores], draws.macro_f1[:, number], scored.texts),
+        macro_f1=_share(_marks(scored, "macro_f1"), draws.macro_f1[:, number], scored.texts),
         majority=majority,
         unparsable=float(np.average([one.unparsable for one in scores], weights=[one.texts for one in scores])),
         joules=joules,
         net_joules=_figure(runs, _by_split((run, run.net_joules_per_item) for run in runs), ()),
-        seconds=_figure(runs, scored.seconds, [run.block_seconds for run in runs]) or Figure(0.0),
+        seconds=scored.seconds_figure or Figure(math.nan),
         cpu_seconds=float(np.mean([run.phases["steady"].cpu_seconds / run.items for run in runs])),
         p50_seconds=scored.p50_seconds,
         p95_seconds=scored.p95_seconds,
@@ -186,13 +196,13 @@ def _majority(run: Run, items: Items) -> float:
     return float(np.bincount(items.label).max() / len(items)) if run.majority is None else run.majority
 
 
-def _share(values: Sequence[float], drawn: Reals, texts: int) -> Figure:
+def _share(marks: Mapping[int, Mark], drawn: Reals, texts: int) -> Figure:
     """Return a mean share with its interval; where hardly a text is right, or wrong, no narrower than Wilson's.
 
     Wilson's score interval (JASA 1927) with twice the variance, because a repeat has noise of its own.
     """
-    value = float(np.mean(values))
-    half = repeat_half(drawn)
+    value = float(np.mean([each.value for each in marks.values()]))
+    half = repeat_half(drawn, freedom(marks, float(np.var(drawn))))
     low, high = max(0.0, value - half), min(1.0, value + half)
     if min(value, 1.0 - value) * texts < _RARE:
         z2 = 2 * Z**2

@@ -1,4 +1,4 @@
-"""The labelled texts that come with the package; what they are, where from and under which licence: each SOURCE.md."""
+"""Labelled texts that come with the bench; what they are, where from and under which licence: each SOURCE.md."""
 
 from __future__ import annotations
 

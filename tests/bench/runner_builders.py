@@ -42,8 +42,9 @@ def finish():
 note("begin")
 print("said by", name, flush=True)
 model = cell["model"]
-if os.path.exists(os.path.join(ready, "mended")):
-    model = "fine"
+for mark, instead in (("mended", "fine"), ("hushed", "quiet")):
+    if os.path.exists(os.path.join(ready, mark)):
+        model = instead
 if model == "crash":
     os.kill(os.getpid(), 11)
 elif model == "killed":
@@ -96,6 +97,14 @@ if described == "hang":
 open(out, "w").write(described)
 """
 
+PREPARE = r"""
+import json, sys
+journal, study, model = sys.argv[1:]
+with open(journal, "a") as file:
+    file.write(json.dumps({"what": "prepare", "cell": model, "study": open(study).read()}) + "\n")
+sys.exit("no room for it" if model == "hopeless" else 0)
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class World:
@@ -143,13 +152,17 @@ class World:
         """Let every cell go well from now on."""
         (self.ready / "mended").touch()
 
+    def hush(self) -> None:
+        """Let every cell end without a result from now on."""
+        (self.ready / "hushed").touch()
+
     def open_gate(self) -> None:
         """Let the cells of "gated" end."""
         (self.ready / "open").touch()
 
     def launch(self, machine: str = MACHINE, grace_seconds: float = 0.2, described: str = "") -> Launch:
         """Return how the scripts are started."""
-        scripts = {"cell.py": CELL, "environment.py": ENVIRONMENT}
+        scripts = {"cell.py": CELL, "environment.py": ENVIRONMENT, "prepare.py": PREPARE}
         for name, text in scripts.items():
             (self.root / name).write_text(text, encoding="utf-8")
         python = (sys.executable, "-S", "-E")
@@ -158,6 +171,7 @@ class World:
             environ={**os.environ, "GREENINFER_METERS": "simulated", "OMP_NUM_THREADS": "64"},
             cell=(*python, str(self.root / "cell.py"), str(self.ready), str(self.journal)),
             environment=(*python, str(self.root / "environment.py"), str(self.journal), described),
+            prepare=(*python, str(self.root / "prepare.py"), str(self.journal)),
             lock=self.root / "lock",
             grace_seconds=grace_seconds,
         )

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from greeninfer.bench._bootstrap import deal, differences, redraw_amounts, redraw_marks, split_weights
+from greeninfer.bench._bootstrap import deal, differences, freedom, redraw_amounts, redraw_marks, split_weights
 from greeninfer.bench._scores import Mark, score
 
 from .results_builders import graded, items
@@ -139,6 +139,18 @@ def test_amounts_vary_as_a_mean_over_splits_does() -> None:
     assert np.median(drawn) == pytest.approx(np.exp(logs).mean(), rel=0.01)
     assert (drawn > 0.0).all()
     assert set(redraw_amounts({2: 3.0}, split_weights(5, 0))) == {3.0}
+    alone = redraw_amounts({2: 3.0}, split_weights(5, 0, 20_000), 0.1)
+    assert np.log(alone).std() == pytest.approx(0.1, rel=0.03)
+
+
+def test_degrees_of_freedom_are_those_of_splits_and_more_where_texts_matter() -> None:
+    """Values 0.6, 0.8, 0.7 vary by 0.01, their mean by 0.00333; no noise of texts, so all of it is of the splits."""
+    none = np.zeros(1, np.float32)
+    column = {split: Mark(value, none, 0.0) for split, value in enumerate((0.6, 0.8, 0.7))}
+    assert freedom(column, 0.01 / 3) == 2
+    assert freedom(column, 0.03 / 3 * 1.0001) == 18  # a third of the variance: 2 * 3^2
+    assert freedom({0: Mark(0.5, none, 0.0)}, 0.01) == 10_000
+    assert freedom({split: Mark(each.value, none, 0.02) for split, each in column.items()}, 0.01) == 10_000
 
 
 def test_the_same_seed_draws_the_same_and_another_does_not() -> None:

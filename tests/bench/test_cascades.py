@@ -54,6 +54,9 @@ def models(result: CascadeResult) -> list[str]:
 def test_an_honest_small_model_hands_on_where_the_large_one_is_worth_it() -> None:
     """Small is right with probability c, large with 0.9, so handing on gains 0.9 - c: the threshold for a gain of g is
     0.9 - g. With threshold t: reach t, accuracy (1 - t^2) / 2 + 0.9 t, joules 1 + 10 t.
+
+    What a threshold is worth is flat around the best, so the best that n texts show is away from it by n^(-1/3), which
+    is 0.03 here. The accuracy at what was reached is known to 0.002.
     """
     rng, count = np.random.default_rng(1), 20_000
     world = results(
@@ -65,21 +68,32 @@ def test_an_honest_small_model_hands_on_where_the_large_one_is_worth_it() -> Non
     )
     found = search(world)
     assert [models(each) for each in found] == [["small", "large"]] * len(found)
-    for gain in GAINS[2:]:  # the first are too near to each other for the noise here
-        assert min(abs(each.thresholds[0] - (0.9 - gain)) for each in found) < 0.03
+    for gain in GAINS[2:]:  # the first are too near to each other
+        assert min(abs(each.thresholds[0] - (0.9 - gain)) for each in found) < 0.08
     for each in found:
-        (threshold,) = each.thresholds
-        assert 0.58 < threshold < 0.93
-        assert each.reach == (1.0, pytest.approx(threshold, abs=0.025))
-        assert each.accuracy.value == pytest.approx((1 - threshold**2) / 2 + 0.9 * threshold, abs=0.006)
-        assert each.joules.value == pytest.approx(1.0 + 10.0 * each.reach[1], rel=1e-9)
-        assert each.seconds.value == pytest.approx(0.001 * (1.0 + each.reach[1]), rel=1e-9)
+        reach = each.reach[1]
+        assert 0.5 < each.thresholds[0] < 0.98
+        assert each.reach == (1.0, pytest.approx(each.thresholds[0], abs=0.06))
+        assert each.accuracy.value == pytest.approx((1 - reach**2) / 2 + 0.9 * reach, abs=0.008)
+        assert each.joules.value == pytest.approx(1.0 + 10.0 * reach, rel=1e-9)
+        assert each.seconds.value == pytest.approx(0.001 * (1.0 + reach), rel=1e-9)
+
+
+def test_the_threshold_is_where_the_small_model_begins_to_be_right() -> None:
+    item = np.arange(400, dtype=np.int32)
+    confidence = np.array([0.2, 0.4, 0.6, 0.8])[item % 4]
+    small = Answers(item, confidence > 0.5, confidence)
+    large = Answers(item, np.ones(400, np.bool_), np.full(400, np.nan))
+    world = results({"small": Made({0: small}, 1.0), "large": Made({0: large}, 10.0)}, splits=1)
+    (found,) = search(world)
+    assert found.thresholds == (0.5,)
+    assert (found.reach, found.accuracy.value, found.joules.value) == ((1.0, 0.5), 1.0, 6.0)
 
 
 def test_three_stages_hand_on_one_after_the_other() -> None:
-    """Small and medium are honest and know nothing of each other; large is right with 0.95. What small hands on costs
-    2 at least, at a gain of 0.06 for 20 joules: medium's threshold is 0.95 - 0.06 = 0.89, and its texts are worth
-    v = (1 - 0.89^2) / 2 + 0.89 x 0.89 - 0.06 x 2 / 20; small's threshold is v.
+    """Small and medium are honest and know nothing of each other; large is right with 0.95. For a gain of 0.15 for 20
+    joules, medium's threshold is 0.95 - 0.15 = 0.8. What small hands on is then right with (1 - 0.8^2) / 2 + 0.8 x 0.95
+    = 0.94 and costs 2 + 0.8 x 20 = 18 joules, worth 0.135 right answers: small's threshold is 0.94 - 0.135 = 0.805.
     """
     rng, count = np.random.default_rng(2), 20_000
     world = results(
@@ -90,17 +104,16 @@ def test_three_stages_hand_on_one_after_the_other() -> None:
         },
         splits=2,
     )
-    value = (1 - 0.89**2) / 2 + 0.89 * 0.89 - 0.06 * 2 / 20
     triples = [each for each in search(world) if len(each.stages) == 3]
     assert {tuple(models(each)) for each in triples} == {("small", "medium", "large")}
-    near = min(triples, key=lambda each: abs(each.thresholds[1] - 0.89))
-    first, second = near.thresholds
-    assert second == pytest.approx(0.89, abs=0.03)
-    assert first == pytest.approx(value, abs=0.05)
-    assert near.reach == (1.0, pytest.approx(first, abs=0.01), pytest.approx(first * second, abs=0.01))
-    assert near.joules.value == pytest.approx(0.1 + 2.0 * near.reach[1] + 20.0 * near.reach[2], rel=1e-9)
-    kept = (1 - first**2) / 2 + first * ((1 - second**2) / 2 + second * 0.95)
-    assert near.accuracy.value == pytest.approx(kept, abs=0.008)
+    assert min(max(abs(each.thresholds[0] - 0.805), abs(each.thresholds[1] - 0.8)) for each in triples) < 0.09
+    for each in triples:
+        first, second = each.reach[1], each.reach[2] / each.reach[1]
+        assert (first, second) == pytest.approx(each.thresholds, abs=0.06)
+        kept = (1 - first**2) / 2 + first * ((1 - second**2) / 2 + second * 0.95)
+        assert each.accuracy.value == pytest.approx(kept, abs=0.008)
+        assert each.joules.value == pytest.approx(0.1 + 2.0 * each.reach[1] + 20.0 * each.reach[2], rel=1e-9)
+        assert each.seconds.value == pytest.approx(0.001 * sum(each.reach), rel=1e-9)
     assert all(len(each.stages) == 2 for each in search(world, max_stages=2))
 
 
@@ -373,6 +386,23 @@ def _by_reach(found: Sequence[CascadeResult], reach: float) -> CascadeResult:
     return min(found, key=lambda each: abs(each.reach[1] - reach))
 
 
+def test_confidences_that_crowd_at_1_are_told() -> None:
+    """As a naive Bayes classifier has them: everything is decided in the last places."""
+    rng, count = np.random.default_rng(25), 2_000
+
+    def crowded(squeeze: float) -> Answers:
+        made = honest(rng, count)
+        return dataclasses.replace(made, confidence=1.0 - squeeze * (1.0 - made.confidence))
+
+    large = Made(over(2, lambda: mute(rng, count, 0.9)), 10.0)
+    for squeeze, told in ((1e-5, True), (0.5, False)):
+        small = Made(over(2, lambda: crowded(squeeze)), 1.0)  # noqa: B023 - called at once
+        found = search(results({"small": small, "large": large}, splits=2))
+        assert found
+        for each in found:
+            assert ("confidences of small crowd at 1" in words(each)) is told
+
+
 def test_one_split_leaves_joules_without_an_interval() -> None:
     rng = np.random.default_rng(18)
     small, large = over(1, lambda: honest(rng, 800)), over(1, lambda: mute(rng, 800, 0.9))
@@ -387,7 +417,7 @@ def test_one_split_leaves_joules_without_an_interval() -> None:
 def test_what_runs_in_production_does_what_was_found() -> None:
     """The predictors say in double precision what was recorded in single: just the same texts are handed on."""
     rng, count = np.random.default_rng(19), 2_000
-    coarse = np.round(rng.random(count), 1)  # ties: many texts have just the same confidence
+    coarse = np.round(rng.random(count), 2)  # ties: a score of texts have just the same confidence
     small = Answers(np.arange(count, dtype=np.int32), rng.random(count) < coarse, coarse)
     large = mute(rng, count, 0.9)
     found = search(results({"small": Made({0: small}, 1.0), "large": Made({0: large}, 10.0)}, splits=1))
@@ -399,8 +429,8 @@ def test_what_runs_in_production_does_what_was_found() -> None:
         right = np.mean([answer.label == CLASSES[text % 2] for text, answer in enumerate(answers)])
         handed_on = np.array([answer.model == "large" for answer in answers])
         assert handed_on.tolist() == (coarse.astype(np.float32) < each.thresholds[0]).tolist()
-        # Near what was told, which is of thresholds chosen without each text: with ties they jump by a tenth.
-        assert handed_on.mean() == pytest.approx(each.reach[1], abs=0.15)
+        # Near what was told, which is of thresholds chosen without each text.
+        assert handed_on.mean() == pytest.approx(each.reach[1], abs=0.1)
         assert right == pytest.approx(each.accuracy.value, abs=0.03)
 
 

@@ -114,8 +114,8 @@ def test_nothing_keeps_the_bounds_and_the_nearest_is_named() -> None:
     assert choice.nearest.candidate.key.model == "large"
     text = render(choice)
     assert (
-        "**Nothing measured on d has an accuracy of at least 0.92.** Nearest: large (cpu, batch 1): accuracy 0.90 < 0.92."
-        in text
+        "**Nothing measured on d has an accuracy of at least 0.92.** "
+        "Nearest: large (cpu, batch 1): accuracy 0.90 < 0.92." in text
     )
 
 
@@ -141,6 +141,20 @@ def test_two_of_the_same_energy_cannot_be_told_apart_and_share_the_probability()
     assert "In energy it cannot be told apart from" in render(choice)
 
 
+def test_with_one_split_the_blocks_say_how_sure_the_energy_is() -> None:
+    """Two models 1 % apart whose blocks spread by 20 %: about even chances, though each was measured once."""
+    random = np.random.default_rng(0)
+    pairs = []
+    for name, joules in (("one", 1.0), ("two", 1.01)):
+        blocks = tuple(float(each) for each in 10 * joules * random.lognormal(0.0, 0.2, 40))
+        made = run(name, 0, joules, block_items=(10,) * 40, block_joules=blocks)
+        pairs.append((made, graded(np.arange(1000) < 900)))
+    choice = choose([results(pairs)], Needs(min_accuracy=0.8))
+    assert chosen(choice) == "one"
+    assert choice.probability is not None
+    assert 0.5 <= choice.probability < 0.8
+
+
 def test_the_probability_is_that_of_keeping_the_bound() -> None:
     """One of 400 texts, 80.25 % right, must be 80 %: in plain draws of them 53 % are (normal, sd 0.0199)."""
     pairs = [(run("edge", 0), graded(np.arange(400) < 321)), (run("sure", 0, 9.0), graded(np.arange(400) < 390))]
@@ -151,6 +165,14 @@ def test_the_probability_is_that_of_keeping_the_bound() -> None:
     assert choice.probability == pytest.approx(plain_draws.mean(), abs=0.04)
     assert choice.others[0].probability == pytest.approx(1 - plain_draws.mean(), abs=0.04)
     assert "keeps the bound of 0.8 only by the mean" in render(choice)
+
+
+def test_a_ratio_below_one_is_turned_round_with_its_interval() -> None:
+    """The chosen one takes 4, 5 and 6 J, the other 1 J: 5 times, t(2) * sd(logs 4, 5, 6) * sqrt(2/3) = 0.7135."""
+    pairs = [(run("dear", n, joules), graded(np.arange(400) < 380)) for n, joules in enumerate((4.0, 5.0, 6.0))]
+    pairs += [(run("cheap", n, 1.0), graded(np.arange(400) < 300)) for n in range(3)]
+    text = render(choose([results(pairs)], Needs()))
+    assert "- dear (cpu, batch 1) uses 5 times the energy of cheap (cpu, batch 1) (2.45 to 10.2 in a repeat)." in text
 
 
 def test_estimates_are_said_to_be_estimates_wherever_they_appear() -> None:
@@ -177,6 +199,12 @@ def test_one_without_joules_is_out_where_others_have_them() -> None:
     pairs = [(run("a", 0), graded(np.arange(100) < 90)), (run("b", 0, None), graded(np.arange(100) < 90))]
     choice = choose([results(pairs)], Needs(min_accuracy=0.8))
     assert (chosen(choice), reasons(choice)) == ("a", {"b": ("its joules are not known",)})
+
+
+def test_the_most_accurate_is_not_one_without_joules() -> None:
+    pairs = [(run("a", 0), graded(np.arange(100) < 80)), (run("b", 0, None), graded(np.arange(100) < 90))]
+    choice = choose([results(pairs)], Needs())
+    assert (chosen(choice), choice.probability, choice.better) == ("a", 1.0, None)
 
 
 def test_several_data_sets_need_a_name() -> None:
@@ -221,8 +249,8 @@ def test_the_same_seed_gives_the_same_answer() -> None:
 def test_the_text_has_the_sentences_that_people_quote() -> None:
     text = render(choose([folder()], Needs(min_accuracy=0.8, max_p95_seconds=0.5), Scale(2e6, 350.0, 0.25, "EUR")))
     for sentence in (
-        "**middle (cpu, batch 1)** takes the least energy on d with an accuracy of at least 0.8 and a p95 of at most 500 ms",
-        "Measured again with other texts and other splits, the same one would be chosen in more than 99 % of the cases.",
+        "**middle (cpu, batch 1)** takes the least energy on d with an accuracy of at least 0.8 and a p95 of at most",
+        "Measured again with other texts and other splits, the same one would be chosen in more than 99 % of the cases",
         "At 2,000,000 requests a day: 6.95 kWh, 1.74 EUR, 2.43 kgCO2e a year.",
         "The next better one is large (cpu, batch 1): 8.0 points (",
         "It would cost 402 kWh, 100 EUR, 141 kgCO2e more a year.",
@@ -249,7 +277,8 @@ def test_a_scale_that_makes_no_sense_is_refused() -> None:
 
 @pytest.mark.parametrize(
     ("value", "unit", "text"),
-    [(0.0612, "s", "61.2 ms"), (3.4e-3, "J", "3.4 mJ"), (1210.0, "J", "1.21 kJ"), (0.9999, "J", "1 J"), (90.0, "s", "90 s"),
+    [(0.0612, "s", "61.2 ms"), (3.4e-3, "J", "3.4 mJ"), (1210.0, "J", "1.21 kJ"), (0.9999, "J", "1 J"),
+     (90.0, "s", "90 s"),
      (0.0, "J", "0 J"), (4321.0, "s", "4,321 s"), (2.5e-7, "J", "250 nJ"), (12345.0, "g", "12.3 kg")],
 )  # fmt: skip
 def test_amounts(value: float, unit: str, text: str) -> None:

@@ -10,6 +10,7 @@ import pytest
 from greeninfer.bench._candidates import Figure
 from greeninfer.bench._intervals import (
     cell_intervals,
+    log_spread,
     over_blocks,
     over_splits,
     ratio,
@@ -79,31 +80,39 @@ def test_blocks_that_resemble_their_neighbours(correlation: float, at_least: flo
     assert correlation == 0.0 or naive / worlds < inside / worlds - 0.05
 
 
-def test_a_second_run_lies_in_the_interval_of_its_cell() -> None:
-    """Models differ in their spread (1 % and 20 %), and so do their cells' intervals."""
+@pytest.mark.parametrize(
+    ("spreads", "within"),
+    [
+        ({"a": 0.05, "b": 0.05, "c": 0.05}, (0.92, 0.98)),
+        ({"steady": 0.01, "middling": 0.05, "shaky": 0.2}, (0.90, 0.995)),
+    ],
+)
+def test_a_second_run_lies_in_the_interval_of_its_cell(spreads: dict[str, float], within: tuple[float, float]) -> None:
     random = np.random.default_rng(5)
-    inside = total = 0
-    widths: dict[str, list[float]] = {"steady": [], "shaky": []}
+    inside = dict.fromkeys(spreads, 0)
+    widths: dict[str, list[float]] = {name: [] for name in spreads}
     for _ in range(60):
         pairs, again = [], {}
-        for name, spread in (("steady", 0.01), ("shaky", 0.2), ("middling", 0.05)):
+        for name, spread in spreads.items():
             for split in range(10):
                 made = run(name, split, float(random.lognormal(0.0, spread)))
                 pairs.append((made, graded([True])))
-                again[made.cell.id] = float(random.lognormal(0.0, spread))
+                again[made.cell.id] = (name, float(random.lognormal(0.0, spread)))
         for cell, figure in cell_intervals(results(pairs)).items():
-            inside += figure.low <= again[cell] <= figure.high  # type: ignore[operator]
-            total += 1
-            for name, held in widths.items():
-                if f".{name}." in cell:
-                    held.append(math.log(figure.high / figure.low))  # type: ignore[operator]
-    assert 0.90 <= inside / total <= 0.99
-    assert np.mean(widths["steady"]) < 0.6 * np.mean(widths["shaky"])
+            name, joules = again[cell]
+            inside[name] += figure.low <= joules <= figure.high  # type: ignore[operator]
+            widths[name].append(math.log(figure.high / figure.low))  # type: ignore[operator]
+    assert within[0] <= sum(inside.values()) / (600 * len(spreads)) <= within[1]
+    assert min(inside.values()) >= 0.87 * 600
+    if "steady" in spreads:
+        assert np.mean(widths["steady"]) < 0.2 * np.mean(widths["shaky"])
 
 
 def test_cells_without_joules_or_that_failed_have_no_interval_and_one_split_no_bounds() -> None:
     alone = run("a", 0, 2.0)
     held = results([(alone, graded([True])), (run("b", 0, None), graded([True])), (failed("c"), None)])
+    lost = results([(alone, graded([True])), (run("d", 0, status="failed"), None)])
+    assert cell_intervals(lost) == {alone.cell.id: Figure(2.0)}
     assert cell_intervals(held) == {alone.cell.id: Figure(2.0)}
 
 
@@ -115,6 +124,12 @@ def test_a_ratio_is_paired_by_split() -> None:
     # logs: ln 2, ln 2.02, ln 2: sd = ln 1.01 / sqrt 3 = 0.0057448; half = 4.3027 * sqrt(2/3) * 0.0057448 = 0.020182
     assert figure.low == pytest.approx(2.0 * math.exp(-0.020182), rel=1e-5)
     assert figure.high == pytest.approx(2.0 * math.exp(0.020182), rel=1e-5)
+
+
+def test_the_spread_that_an_interval_stands_for() -> None:
+    """1.96 * sqrt 2 * 0.1 = 0.27718 either way on the log scale."""
+    assert log_spread(Figure(2.0, 2.0 * math.exp(-0.27718), 2.0 * math.exp(0.27718))) == pytest.approx(0.1, rel=1e-4)
+    assert (log_spread(Figure(2.0)), log_spread(None)) == (0.0, 0.0)
 
 
 def test_a_ratio_that_cannot_be_paired_adds_both_noises() -> None:

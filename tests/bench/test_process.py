@@ -36,7 +36,16 @@ def test_a_process_that_ends_well_has_no_reason(tmp_path: Path) -> None:
 
 
 def test_it_sees_the_environment_that_it_is_given_and_no_input(tmp_path: Path) -> None:
-    end = ended(tmp_path, "import os, sys; print(dict(os.environ).get('A'), len(os.environ), repr(sys.stdin.read()))")
+    (tmp_path / "typed").write_text("meant for us")
+    before = os.dup(0)
+    with (tmp_path / "typed").open() as typed:
+        os.dup2(typed.fileno(), 0)
+    try:
+        program = "import os, sys; print(dict(os.environ).get('A'), len(os.environ), repr(sys.stdin.read()))"
+        end = ended(tmp_path, program)
+    finally:
+        os.dup2(before, 0)
+        os.close(before)
     words = end.said.split()
     assert words[0] == "b"
     assert int(words[1]) <= 3, "nothing of ours but what the interpreter sets itself"
@@ -200,6 +209,25 @@ def test_a_program_that_is_not_there_is_an_error_of_the_system(tmp_path: Path) -
         finish(["/no/such/program"], environ={}, log=tmp_path / "log", limit_seconds=1.0)
 
 
+TRACEBACK = b"""Traceback (most recent call last):
+  File "a.py", line 1, in <module>
+    f()
+    ~^^
+ValueError: no such weights
+look elsewhere
+"""
+FATAL = b"""before
+Fatal Python error: Segmentation fault
+
+Current thread (most recent call first):
+  File one
+  File two
+  File three
+
+Extension modules: numpy
+"""
+
+
 @pytest.mark.parametrize(
     ("written", "said"),
     [
@@ -209,6 +237,16 @@ def test_a_program_that_is_not_there_is_an_error_of_the_system(tmp_path: Path) -
         (b"\x1b[31mred\x1b[0m \x00\xff", "[31mred[0m \ufffd"),
         (b"10%\r100%\n", "10% / 100%"),
         (b"x" * 100_000, "x" * 600),
+        (b"at work\n" + TRACEBACK, "ValueError: no such weights / look elsewhere"),
+        (
+            TRACEBACK + b"\nAnother:\n\n" + TRACEBACK.replace(b"weights", b"file"),
+            "ValueError: no such file / look elsewhere",
+        ),
+        (b"Traceback (most recent call last):\n  File\n", "Traceback (most recent call last): / File"),
+        (
+            FATAL,
+            "Fatal Python error: Segmentation fault / Current thread (most recent call first): / File one / File two",
+        ),
     ],
 )
 def test_the_last_lines_are_fit_to_be_read(tmp_path: Path, written: bytes, said: str) -> None:

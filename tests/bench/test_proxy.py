@@ -138,6 +138,14 @@ def test_its_gain_is_as_wide_as_what_was_measured_and_the_meters_on_top(tmp_path
     assert saved(tmp_path / "b.json", made)["gain"] == pytest.approx([0.36, 3.0])
 
 
+def test_a_gain_that_is_not_the_same_both_ways(tmp_path: Path) -> None:
+    """Cores at 2, 2 and 20 W: the last is 30/12 of its model. Either other is told by cores at 2 and 20 W, which the
+    relative fit makes 4.4828 W: 12 J of 14.4828.
+    """
+    made = [candidate(name, 1.0, 10.0 + core, 1.0, net=core) for name, core in (("a", 2.0), ("b", 2.0), ("c", 20.0))]
+    assert saved(tmp_path / "model.json", made)["gain"] == pytest.approx([0.8286, 2.5], abs=1e-4)
+
+
 def test_what_was_saved_is_what_the_setting_reads(tmp_path: Path) -> None:
     path = tmp_path / "model.json"
     saved(path, machine())

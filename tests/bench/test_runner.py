@@ -9,18 +9,22 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
 
-from greeninfer.bench._folder import FORMAT, read
+from greeninfer.bench import models
+from greeninfer.bench._folder import read
+from greeninfer.bench._prepare import main as prepare_main
 from greeninfer.bench._process import GRACE_SECONDS
-from greeninfer.bench._records import Run
+from greeninfer.bench._records import FORMAT, Run
 from greeninfer.bench._runner import Summary, run
 from greeninfer.bench._study import Cell, Dataset, ModelSpec, Protocol, Splits, Study
+from greeninfer.bench._study_file import render_study
+from greeninfer.bench.models import Kind
 from greeninfer.errors import ResultsError, StudyError
 
 from .runner_builders import MACHINE, QUICK, World, counts
@@ -33,6 +37,31 @@ def world(tmp_path: Path) -> World:
 
 def measure(world: World, study: Study, *, resume: bool = False, **launch: object) -> Summary:
     return run(study, world.folder, base=world.root, resume=resume, launch=world.launch(**launch))  # type: ignore[arg-type]
+
+
+@dataclass
+class Recorder:
+    tick_seconds: float | None = 0.05
+    heard: list[tuple[object, ...]] = field(default_factory=list)
+    remaining: list[float | None] = field(default_factory=list)
+
+    def begin(self, total: int, kept: int) -> None:
+        self.heard.append(("begin", total, kept))
+
+    def say(self, text: str) -> None:
+        self.heard.append(("say", text))
+
+    def start(self, cell: Cell) -> None:
+        self.heard.append(("start", cell.id))
+
+    def tick(self, remaining_seconds: float | None) -> None:
+        self.remaining.append(remaining_seconds)
+
+    def done(self, run: Run, seconds: float, remaining_seconds: float | None) -> None:
+        self.heard.append(("done", run.cell.id, run.status))
+
+    def end(self) -> None:
+        self.heard.append(("end",))
 
 
 def outcomes(world: World) -> dict[str, str]:
@@ -99,6 +128,49 @@ def test_what_makes_runs_differ_is_pinned_and_settings_pass(world: World) -> Non
         assert environ["PYTHONHASHSEED"] == "7"
         assert environ["GREENINFER_METERS"] == "simulated"
         assert environ["PYTHONPATH"].split(os.pathsep)[0] == str(world.root.resolve())
+
+
+@dataclass(frozen=True)
+class NeedsPreparing(Kind):
+    prepare: Callable[[object], None] = lambda options: None
+
+
+def with_preparing(monkeypatch: pytest.MonkeyPatch, prepare: Callable[[object], None] = lambda options: None) -> None:
+    plain = models.KINDS["majority"]
+    slow_starter = NeedsPreparing(plain.options, plain.open, plain.summary, prepare)
+    monkeypatch.setattr(models, "KINDS", {**models.KINDS, "slow-starter": slow_starter})
+
+
+def test_what_models_need_once_is_done_after_the_machine_was_at_rest_and_before_the_first_cell(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_preparing(monkeypatch)
+    both = (ModelSpec("a", "majority"), ModelSpec("b", "slow-starter"), ModelSpec("hopeless", "slow-starter"))
+    study = world.make_ready(replace(world.study("a"), models=both, splits=Splits(count=1, train=4, test=4)))
+    progress = Recorder()
+    summary = run(study, world.folder, base=world.root, launch=world.launch(), progress=progress)
+    order = [(each["what"], each.get("cell", "")) for each in world.notes() if each["what"] != "end"]
+    assert order[:3] == [("environment", ""), ("prepare", "b"), ("prepare", "hopeless")]
+    assert [what for what, _ in order[3:]] == ["begin"] * 3
+    assert ("say", "hopeless could not be prepared: it ended with exit status 1; it last said: no room for it") in (
+        progress.heard
+    )
+    assert summary.done == 3, "whether it can be run without is for its cells to say"
+    assert [path.name for path in (world.folder / "logs").iterdir()] == ["prepare.hopeless.log"]
+    world.begun()
+    run(study, world.folder, base=world.root, launch=world.launch(), resume=True)
+    assert world.notes() == [], "nothing to measure, nothing to prepare"
+
+
+def test_a_model_is_prepared_with_its_options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    world, prepared = World(tmp_path), list[object]()
+    with_preparing(monkeypatch, prepared.append)
+    both = (ModelSpec("a", "majority"), ModelSpec("b", "slow-starter"))
+    path = tmp_path / "study.yaml"
+    path.write_text(render_study(replace(world.study("a"), models=both)), encoding="utf-8")
+    assert prepare_main([str(path), "b"]) == 0
+    assert prepare_main([str(path), "a"]) == 0
+    assert prepared == [models.KINDS["majority"].options()]
 
 
 # What goes wrong in a cell
@@ -249,6 +321,14 @@ def test_what_a_changed_study_replaces_is_set_aside(world: World) -> None:
     assert [each.joules_per_item for each in read(world.folder).runs] == [pytest.approx(1.25)] * 4
 
 
+def test_failures_are_not_worth_setting_aside(world: World) -> None:
+    study = world.make_ready(world.study("raises"))
+    measure(world, study)
+    changed = world.make_ready(replace(study, protocol=replace(QUICK, min_ticks=33)))
+    assert counts(measure(world, changed, resume=True)) == (0, 0, 2, 0)
+    assert not (world.folder / "earlier").exists()
+
+
 def test_what_was_replaced_never_passes_for_the_new_study(world: World) -> None:
     """A run that is interrupted before it has measured anything again must not leave the old figures as its own."""
     study = world.make_ready(world.study("a", "full"))
@@ -298,6 +378,16 @@ def test_a_damaged_cell_is_measured_again(world: World, damage: str) -> None:
     path.write_bytes({"cut": data[: len(data) // 2], "empty": b"", "flipped": bytes(middle)}[damage])
     assert counts(measure(world, study, resume=True)) == (4, 0, 0, 0)
     assert set(outcomes(world).values()) == {""}
+
+
+def test_the_result_of_an_earlier_attempt_does_not_pass_for_one_of_this(world: World) -> None:
+    study = world.make_ready(world.study("raises", "full"))
+    with pytest.raises(ResultsError):
+        measure(world, study)
+    assert list((world.folder / "cells").iterdir()), "a failed cell, not gathered"
+    world.hush()
+    measure(world, study, resume=True)
+    assert all("left no result" in reason for reason in outcomes(world).values())
 
 
 def test_a_cell_without_its_predictions_is_measured_again(world: World) -> None:
@@ -451,6 +541,31 @@ def test_ctrl_c_ends_the_running_cell_and_keeps_what_is_done(world: World) -> No
     assert len(read(world.folder).runs) == 6
 
 
+class Impatient(Recorder):
+    """Presses Ctrl-C as soon as it hears something."""
+
+    def __init__(self, at: str) -> None:
+        super().__init__()
+        self._at = at
+
+    def say(self, text: str) -> None:
+        if self._at == "say":
+            raise KeyboardInterrupt
+
+    def done(self, run: Run, seconds: float, remaining_seconds: float | None) -> None:
+        if self._at == "done":
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(("at", "done", "left"), [("say", 0, 2), ("done", 1, 1)])
+def test_a_run_may_be_interrupted_at_any_time(world: World, at: str, done: int, left: int) -> None:
+    study = world.make_ready(world.study("a"))
+    told = {"base": world.root, "launch": world.launch()}
+    summary = run(study, world.folder, progress=Impatient(at), **told)  # type: ignore[arg-type]
+    assert summary == Summary(done, 0, 0, left, world.folder, interrupted=True)
+    assert counts(measure(world, study, resume=True)) == (left, done, 0, 0)
+
+
 def test_results_that_cannot_be_gathered_stay_where_they_are(world: World) -> None:
     names = [f"model-{number}" for number in range(12)]
     study = world.make_ready(world.study(*names))
@@ -468,17 +583,19 @@ def test_results_that_cannot_be_gathered_stay_where_they_are(world: World) -> No
 
 def test_two_runs_at_once_are_refused_also_when_the_first_was_killed(world: World) -> None:
     study = world.make_ready(world.study("gated", splits=Splits(count=1, train=4, test=4)))
-    with started(world, study) as process:
-        wait_for(world, process, "begin", "texts.gated.b1.cpu.s0")
+    try:
+        with started(world, study) as process:
+            wait_for(world, process, "begin", "texts.gated.b1.cpu.s0")
+            with pytest.raises(ResultsError, match="another benchmark is being measured on this host"):
+                run(study, world.root / "other", base=world.root, launch=world.launch())
         with pytest.raises(ResultsError, match="another benchmark is being measured on this host"):
-            run(study, world.root / "other", base=world.root, launch=world.launch())
-        process.kill()
-        process.communicate()
-    with pytest.raises(ResultsError, match="another benchmark is being measured on this host"):
-        measure(world, study, resume=True)
-    world.open_gate()
-    pid = world.notes("begin")[0]["pid"]
-    while Path(f"/proc/{pid}").exists():
+            measure(world, study, resume=True)
+    finally:
+        world.open_gate()
+    group = world.notes("begin")[0]["pid"]
+    assert isinstance(group, int)
+    deadline = time.monotonic() + 10.0
+    while _in_group(group) and time.monotonic() < deadline:
         time.sleep(0.02)
     assert counts(measure(world, study, resume=True)) == (0, 1, 0, 0), "the orphan's result was kept as well"
 
@@ -509,31 +626,6 @@ def _in_group(group: int) -> list[str]:
 # How far it is
 
 
-@dataclass
-class Recorder:
-    tick_seconds: float | None = 0.05
-    heard: list[tuple[object, ...]] = field(default_factory=list)
-    remaining: list[float | None] = field(default_factory=list)
-
-    def begin(self, total: int, kept: int) -> None:
-        self.heard.append(("begin", total, kept))
-
-    def say(self, text: str) -> None:
-        self.heard.append(("say", text))
-
-    def start(self, cell: Cell) -> None:
-        self.heard.append(("start", cell.id))
-
-    def tick(self, remaining_seconds: float | None) -> None:
-        self.remaining.append(remaining_seconds)
-
-    def done(self, run: Run, seconds: float, remaining_seconds: float | None) -> None:
-        self.heard.append(("done", run.cell.id, run.status))
-
-    def end(self) -> None:
-        self.heard.append(("end",))
-
-
 def test_progress_hears_of_every_cell(world: World) -> None:
     study = world.make_ready(world.study("slow", "raises", splits=Splits(count=1, train=4, test=4)))
     progress = Recorder()
@@ -544,6 +636,16 @@ def test_progress_hears_of_every_cell(world: World) -> None:
     ]  # fmt: skip
     assert len(progress.remaining) >= 3, "half a second of ticks every 0.05 s"
     assert progress.remaining[0] is None, "nobody knows yet"
+
+
+def test_what_is_odd_about_the_data_is_told(world: World) -> None:
+    study = world.study("a")
+    with (world.root / "texts.csv").open("a", encoding="utf-8") as file:
+        file.write("text number 1,odd\n")
+    progress = Recorder()
+    run(world.make_ready(study), world.folder, base=world.root, launch=world.launch(), progress=progress)
+    said = [str(each[1]) for each in progress.heard if each[0] == "say"]
+    assert any(text.startswith("texts: ") and "1" in text for text in said), said
 
 
 def test_progress_ends_whatever_happens(world: World) -> None:

@@ -115,6 +115,27 @@ def test_caveats(code: str, more: dict[str, Any], expected: str) -> None:
     assert any(expected in each for each in words(found, code)), found.caveats
 
 
+def test_the_bar_itself_is_not_held_against_itself() -> None:
+    made = [(run("bar", split, 1.0), items([0, 1] * 1000, [1] * 2000)) for split in range(3)]
+    assert candidates([results(made, kinds={"bar": "majority"})])[0].caveats == ()
+    assert candidates([results(made)])[0].caveats != ()
+
+
+def test_the_worst_quality_and_the_widest_gain_stand_for_all() -> None:
+    """A run without joules has a quality that is about nothing, and does not count."""
+    held = graded(right(0.8))
+    told = [
+        run(split=0, quality="shared", gain=(0.95, 1.05)),
+        run(split=1, quality="estimated", gain=(0.6, 1.7)),
+        run(split=2, quality="measured", gain=(0.9, 1.9)),
+    ]
+    found = candidates([results([(each, held) for each in told])])[0]
+    assert (found.quality, found.gain) == ("estimated", (0.6, 1.9))
+    told[1] = run(split=1, joules=None, quality="estimated", gain=(0.6, 1.7))
+    found = candidates([results([(each, held) for each in told])])[0]
+    assert (found.quality, found.gain) == ("shared", (0.9, 1.9))
+
+
 def test_spread_between_splits_few_splits_and_missing_joules() -> None:
     many = graded(right(0.8, 2000))
     found = candidates([results([(run(split=0, joules=1.0), many), (run(split=1, joules=1.4), many)])])[0]

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from greeninfer._settings import Settings
-from greeninfer._virtual_clocks import VirtualClock
 from greeninfer.errors import SettingsError
 from greeninfer.meters import check_names
 from greeninfer.meters._power_models import parse_power_model
@@ -19,6 +19,22 @@ GOOD = {
     "greeninfer_power_model": 1, "idle_watts": 2.0, "full_watts": 10.0, "gain": [0.8, 1.3],
     "source": "fitted by greeninfer bench to 6 candidates on node7", "date": "2026-03-01",
 }  # fmt: skip
+
+
+@dataclass
+class Hand:
+    """A clock that is moved by hand."""
+
+    seconds: float = 100.0
+
+    def now(self) -> float:
+        return self.seconds
+
+    def unix(self) -> float:
+        return 0.0
+
+    def asleep(self) -> float:
+        return 0.0
 
 
 def model_file(folder: Path, **changed: Any) -> str:
@@ -34,10 +50,10 @@ def proc(folder: Path) -> str:
 
 def test_the_estimate_counts_by_the_file_and_says_so(tmp_path: Path) -> None:
     """2 cores at 2 W idle for 10 s, nothing busy: 40 J."""
-    clock = VirtualClock()
+    clock = Hand()
     settings = Settings(proc_root=proc(tmp_path), power_model=model_file(tmp_path))
     meter = open_estimate(settings, clock, process_seconds=lambda: 0.0)
-    clock.wait(10.0)
+    clock.seconds += 10.0
     (reading,) = meter.read()
     assert reading.joules == pytest.approx(40.0)
     assert meter.info.quality == "estimated"
@@ -48,7 +64,7 @@ def test_the_estimate_counts_by_the_file_and_says_so(tmp_path: Path) -> None:
 
 
 def test_watts_in_the_setting_keep_the_gain_of_an_estimate(tmp_path: Path) -> None:
-    clock = VirtualClock()
+    clock = Hand()
     meter = open_estimate(Settings(proc_root=proc(tmp_path), power_model="2:10"), clock)
     assert meter.info.gain == GAIN
     meter.close()

@@ -1,0 +1,77 @@
+"""Everything that a report tells, gathered once; the renderers only put it into words and pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from greeninfer.bench._candidates import Candidate, CascadeResult
+from greeninfer.bench._cascades import search
+from greeninfer.bench._proxy import Proxy, cores_of, fit
+from greeninfer.bench._records import Results
+from greeninfer.bench._statistics import candidates
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What the renderers start from: results and what was computed from them."""
+
+    results: tuple[Results, ...]
+    candidates: tuple[Candidate, ...]
+    cascades: tuple[CascadeResult, ...] = ()
+    proxies: tuple[Proxy, ...] = ()
+
+    @property
+    def title(self) -> str:
+        """Return the names of the studies."""
+        return ", ".join(dict.fromkeys(each.study.name for each in self.results)) or "benchmark"
+
+    @property
+    def groups(self) -> tuple[Group, ...]:
+        """Return candidates and cascades by data set and machine, in the order of the studies."""
+        places = dict.fromkeys((each.key.dataset, each.key.machine) for each in self.candidates)
+        return tuple(self._group(dataset, machine) for dataset, machine in places)
+
+    def _group(self, dataset: str, machine: str) -> Group:
+        inside = [each for each in self.candidates if (each.key.dataset, each.key.machine) == (dataset, machine)]
+        chains = [each for each in self.cascades if (each.stages[0].dataset, each.stages[0].machine)
+                  == (dataset, machine)]  # fmt: skip
+        return Group(
+            dataset,
+            machine,
+            tuple(sorted(inside, key=lambda each: (each.joules is None, each.joules.value if each.joules else 0.0))),
+            tuple(sorted(chains, key=lambda each: each.joules.value)),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """What competes with each other: one data set on one machine, the most frugal first, without joules last."""
+
+    dataset: str
+    machine: str
+    candidates: tuple[Candidate, ...]
+    cascades: tuple[CascadeResult, ...]
+
+    @property
+    def title(self) -> str:
+        """Return data set and machine, as a person reads them."""
+        return f"{self.dataset} on {self.machine}"
+
+    @property
+    def least_joules(self) -> float | None:
+        """Return the joules per request of the most frugal candidate; None if nobody has any above zero."""
+        known = [each.joules.value for each in self.candidates if each.joules and each.joules.value > 0.0]
+        return min(known, default=None)
+
+
+def gather(results: Sequence[Results]) -> Facts:
+    """Compute what there is to report.
+
+    Raises:
+        ResultsError: if folders mean different labels by one name of a data set.
+    """
+    found = candidates(results)
+    return Facts(
+        tuple(results), found, search(results, candidates=found), fit(found, cores_of(results))
+    )  # fmt: skip

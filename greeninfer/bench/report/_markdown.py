@@ -1,0 +1,41 @@
+"""The report as Markdown, for a README or a ticket."""
+
+from __future__ import annotations
+
+import html
+import re
+
+from greeninfer.bench.report._facts import Facts
+from greeninfer.bench.report._tables import (
+    Table, budget_table, front_words, machine_table, main_table, phase_table, proxy_table,
+)  # fmt: skip
+from greeninfer.bench.report._words import HOW_TO_READ, protocol
+
+
+def render_markdown(facts: Facts) -> str:
+    """Return the whole report as Markdown tables."""
+    parts = [f"# {escape(facts.title)}"]
+    for group in facts.groups:
+        parts.append(escape(front_words(group)))
+        tables = (main_table(group), budget_table(group), phase_table(group))
+        parts += [_table(each) for each in tables if each is not None]
+    machines = machine_table(facts)
+    parts += [_table(each) for each in (machines, *map(proxy_table, facts.proxies)) if each is not None]
+    parts.append(
+        "## Protocol\n\n" + "\n".join(f"- {escape(line)}" for each in facts.results for line in protocol(each))
+    )
+    parts.append("## How to read it\n\n" + "\n".join(f"- {line}" for line in HOW_TO_READ))
+    return "\n\n".join(parts) + "\n"
+
+
+def escape(text: str) -> str:
+    """Return text that Markdown shows as it is, on one line: no markup, no HTML, no end of a cell."""
+    return re.sub(r"([\\`*_|\[\]])", r"\\\1", html.escape(" ".join(text.split()), quote=False))
+
+
+def _table(table: Table) -> str:
+    ruler = ["---" if index < table.words else "---:" for index in range(len(table.headers))]
+    rows = [table.headers, tuple(ruler), *(tuple(map(escape, row)) for row in table.rows)]
+    notes = "".join(f"\n{number}. {escape(note)}" for number, note in enumerate(table.notes, 1))
+    grid = "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    return f"## {escape(table.title)}\n\n{grid}" + (f"\n\n{notes.strip()}" if notes else "")

@@ -1,0 +1,55 @@
+"""What stands around the figures: the protocol, the machine, and how to read the page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from greeninfer.bench._records import Results
+
+HOW_TO_READ = (
+    "Gross joules are all that the meters counted while the model worked, less the part of other processes. "
+    "Idle-subtracted (net) joules leave out what the machine draws at rest.",
+    "The interval in brackets is where the figure, measured again on this machine, would lie with 95 % probability. "
+    "It does not hold the meters' common factor.",
+    "Estimated energy comes from a power model. The factor by which it may be wrong is common to all candidates of "
+    "the machine: it moves all of them together and says little about which is more frugal.",
+    "● marks the front: no other candidate on this machine and data set is both at least as accurate and at least as "
+    "frugal, and better in one of the two.",
+    "– means not known or not measured. It never stands for zero.",
+    "1 Wh is 3,600 J.",
+)
+
+
+def protocol(results: Results) -> tuple[str, ...]:
+    """Return how a folder was measured, in lines."""
+    study, done = results.study, sum(each.status == "ok" for each in results.runs)
+    splits, how = study.splits, study.protocol
+    drawn = "stratified" if splits.stratify else "drawn at random"
+    return (
+        f"{study.name}: {len(study.datasets)} data sets, {len(study.models)} models; {done} cells went well, "
+        f"{len(results.runs) - done} failed.",
+        f"{splits.count} splits, {drawn}, the same for every model: train {splits.train:g}, test {splits.test:g}, "
+        f"seed {splits.seed}.",
+        f"Steady phase of at least {how.min_seconds:g} s and {how.min_ticks} readings of every meter after "
+        f"{how.warmup_seconds:g} s of warm-up; {how.threads} threads; machine at rest measured for "
+        f"{how.idle_seconds:g} s.",
+    )
+
+
+def environment(results: Results) -> tuple[tuple[str, str], ...]:
+    """Return what the environment says, one name and value a line."""
+    return tuple(_leaves(results.environment, ""))
+
+
+def _leaves(tree: Mapping[str, Any], before: str) -> Iterator[tuple[str, str]]:
+    for key, value in tree.items():
+        name = f"{before}{key}"
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{name} › ")
+        elif isinstance(value, list) and any(isinstance(each, Mapping) for each in value):
+            for index, each in enumerate(value, 1):
+                yield from _leaves(each if isinstance(each, Mapping) else {"": each}, f"{name} {index} › ")
+        else:
+            told = ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+            yield name, "not known" if value is None else told
