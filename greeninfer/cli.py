@@ -14,6 +14,7 @@ from greeninfer import dashboards, demo, top
 from greeninfer._clock import SystemClock
 from greeninfer._doctor import examine, render
 from greeninfer._settings import Settings
+from greeninfer.bench import _commands as bench
 from greeninfer.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_doctor(commands)
     _add_demo(commands)
     _add_top(commands)
+    _add_bench(commands)
     _add_dashboards(commands)
     return parser
 
@@ -76,6 +78,13 @@ def _add_top(commands: Commands) -> None:
     parser = commands.add_parser("top", help="live table of a running service", description=text)
     top.add_arguments(parser)
     parser.set_defaults(run=top.main)
+
+
+def _add_bench(commands: Commands) -> None:
+    text = "Find the model that gives the accuracy that is needed for the least energy, on this machine, before it serves."
+    parser = commands.add_parser("bench", help="accuracy and energy of candidate models", description=text)
+    bench.add_arguments(parser)
+    parser.set_defaults(run=bench.main)
 
 
 def _add_dashboards(commands: Commands) -> None:

@@ -34,6 +34,8 @@ LOGS = "logs"
 # What it takes to ask a machine what it is, beside the seconds at rest; sensors on slow buses answer late.
 _DESCRIBE_SECONDS = 120.0
 
+_NOT_KEPT = "could not be kept"  # as ``write_cell`` says it, whatever status the process ended with
+
 _log = logging.getLogger("greeninfer")
 
 
@@ -196,7 +198,7 @@ class _Session:
             job.unlink(missing_ok=True)
         run = _written(path)
         if run is None:
-            if ended.code == CANNOT_KEEP:
+            if ended.code == CANNOT_KEEP or (ended.code and _NOT_KEPT in ended.said):
                 raise ResultsError(ended.said or f"cell {cell.id} could not be kept in {self._folder}")
             run = self._failed(cell, ended, began)
             write_cell(self._folder, run, None, self._plan.labels[cell.dataset])

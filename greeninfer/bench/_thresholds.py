@@ -75,8 +75,8 @@ def survey(
     place = fold.astype(np.int32)
     for rank, count in zip(ranks, counts, strict=True):
         place = place * np.int32(count + 1) + rank
-    for right in rights:
-        place = place * np.int32(2) + right
+    for flags in rights:
+        place = place * np.int32(2) + flags
     shape = (folds, *(count + 1 for count in counts), *(2 for _ in rights))
     counted = np.bincount(place, minlength=int(np.prod(shape))).reshape(shape).astype(np.float64)
     stages = len(rights)
@@ -164,7 +164,7 @@ def score(surface: Surface, chosen: Chosen) -> tuple[float, tuple[float, ...]]:
     return total(surface.right) / texts, tuple(total(each) / texts for each in surface.reached)
 
 
-def cuts(surface: Surface, index: npt.ArrayLike) -> tuple[npt.NDArray[np.int64], ...]:
+def cuts(surface: Surface, index: int | npt.NDArray[np.intp]) -> tuple[npt.NDArray[np.int64], ...]:
     """Return the cut of each stage but the last that an index stands for."""
     return tuple(each + 1 for each in np.unravel_index(index, surface.right.shape[1:]))
 

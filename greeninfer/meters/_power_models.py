@@ -160,7 +160,7 @@ def parse_power_model(text: str) -> PowerModel:
     try:
         idle_watts, full_watts = (float(part) for part in text.split(":"))
     except ValueError:
-        if text.endswith(".json") or "/" in text or Path(text).is_file():
+        if text.endswith(".json") or "/" in text or _is_file(text):
             return _read_power_model(text)
         raise _wrong(text, "write two numbers with a colon between them, such as 0.7:3.5, or a path") from None
     fault = _fault(idle_watts, full_watts)
@@ -203,6 +203,13 @@ def _fault(idle_watts: float, full_watts: float) -> str:
     if idle_watts < 0.0 or full_watts < idle_watts or full_watts == 0.0:
         return "give idle watts of 0 or more first, then full watts, no smaller and above 0"
     return ""
+
+
+def _is_file(text: str) -> bool:
+    try:
+        return Path(text).is_file()
+    except OSError:  # too long for a name
+        return False
 
 
 def _is_number(value: object) -> bool:

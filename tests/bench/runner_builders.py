@@ -55,9 +55,9 @@ elif model == "quiet":
     sys.exit(0)
 elif model == "garbage":
     open(os.path.join(job["folder"], "cells", name + ".parquet"), "wb").write(b"PAR1 and no more")
-elif model == "full":
+elif model in ("full", "crowded"):
     print("cell %s could not be kept: No space left on device; remedy: make room" % name, file=sys.stderr, flush=True)
-    sys.exit(74)
+    sys.exit(74 if model == "full" else 1)
 elif model == "hang":
     time.sleep(600)
 elif model == "stubborn":

@@ -118,7 +118,7 @@ def test_a_folder_counts_with_every_file_in_it(tmp_path: Path) -> None:
     seen.add(of_model(spec(path="model"), tmp_path))
     (tmp_path / "model" / "config.json").write_text("{}")
     seen.add(of_model(spec(path="model"), tmp_path))
-    (tmp_path / "model" / "config.json").rename(tmp_path / "model" / "other.json")
+    (tmp_path / "model" / "config.json").rename(tmp_path / "model" / "confine.json")  # sorted the same
     seen.add(of_model(spec(path="model"), tmp_path))
     assert len(seen) == 4
     assert of_model(spec(path="model"), tmp_path) in seen

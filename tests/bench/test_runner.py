@@ -467,8 +467,9 @@ def test_a_machine_that_cannot_be_described_is_not_measured(world: World) -> Non
 # The end that nobody wanted
 
 
-def test_a_full_disk_stops_the_run_and_loses_nothing(world: World) -> None:
-    study = world.make_ready(world.study("a", "full", "b"))
+@pytest.mark.parametrize("model", ["full", "crowded"])
+def test_a_full_disk_stops_the_run_and_loses_nothing(world: World, model: str) -> None:
+    study = world.make_ready(world.study("a", model, "b"))
     with pytest.raises(ResultsError, match="No space left on device; remedy: make room"):
         measure(world, study)
     assert outcomes(world) == {"texts.a.b1.cpu.s0": ""}

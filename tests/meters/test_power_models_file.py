@@ -110,6 +110,13 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
         parse_power_model(str(tmp_path / "nowhere.json"))
 
 
-def test_a_word_is_neither_watts_nor_a_file() -> None:
+@pytest.mark.parametrize("text", ["lots", "1:2:3", "x" * 5000, "a\0b"])
+def test_a_word_is_neither_watts_nor_a_file(text: str) -> None:
     with pytest.raises(SettingsError, match="write two numbers with a colon between them"):
-        parse_power_model("lots")
+        parse_power_model(text)
+
+
+def test_a_file_without_an_ending_is_found_where_one_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "watts").write_text(json.dumps(GOOD), encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    assert parse_power_model("watts").full_watts == 10.0
