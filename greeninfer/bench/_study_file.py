@@ -88,13 +88,14 @@ def render_study(study: Study) -> str:
             return True
 
         def represent_text(self, text: str) -> Any:
-            plain = isinstance(tree.resolve(text), str)
-            return self.represent_scalar("tag:yaml.org,2002:str", text, style=None if plain else "'")
+            # In double quotes what is odd is escaped; in others PyYAML loses some line separators.
+            plain = isinstance(tree.resolve(text), str) and text.isprintable()
+            return self.represent_scalar("tag:yaml.org,2002:str", text, style=None if plain else '"')
 
     Dumper.add_representer(str, Dumper.represent_text)
     plain = _plain(dataclasses.asdict(study))
     plain["models"] = [_rendered_model(each) for each in plain["models"]]
-    return str(from_yaml.dump(plain, Dumper=Dumper, sort_keys=False, allow_unicode=True, width=120))
+    return str(from_yaml.dump(plain, Dumper=Dumper, sort_keys=False, allow_unicode=True, width=10**9))
 
 
 def _rendered_model(model: dict[str, Any]) -> dict[str, Any]:

@@ -126,6 +126,7 @@ def test_what_makes_runs_differ_is_pinned_and_settings_pass(world: World) -> Non
             assert environ[f"{name}_NUM_THREADS"] == "3"
         assert environ["TOKENIZERS_PARALLELISM"] == "false"
         assert environ["PYTHONHASHSEED"] == "7"
+        assert environ["PYTHONUNBUFFERED"] == environ["PYTHONFAULTHANDLER"] == "1", "what it said last is kept"
         assert environ["GREENINFER_METERS"] == "simulated"
         assert environ["PYTHONPATH"].split(os.pathsep)[0] == str(world.root.resolve())
 

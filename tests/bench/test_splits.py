@@ -152,3 +152,8 @@ def test_rare_labels_are_learnt_from_first() -> None:
     for number in range(20):
         split = draw(labelled(5, 5, 1, 1), Splits(train=6, test=6, stratify=True), number)
         assert {10, 11} & set(split.train)
+
+
+def test_stratified_halves_of_everything_leave_nothing_over() -> None:
+    split = draw(labelled(3, 3), Splits(train=3, test=3, stratify=True), 0)
+    assert sorted([*split.train, *split.test]) == list(range(6))

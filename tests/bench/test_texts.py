@@ -308,3 +308,9 @@ def test_real_hugging_face_folders(tmp_path: Path) -> None:
     with pytest.raises(StudyError, match="cannot be loaded"):
         load(Dataset("d", "hf:script"), tmp_path)
     assert not ran.exists()
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.jsonl"])
+def test_a_byte_order_mark_is_no_part_of_the_first_column(name: str, read: Callable[..., Labelled]) -> None:
+    lines = '{"text": "hello", "label": "a"}\n{"text": "world", "label": "b"}\n{"text": "again", "label": "a"}\n'
+    assert read(b"\xef\xbb\xbf" + (GOOD if name == "a.csv" else lines).encode(), name).texts[0] == "hello"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from greeninfer.bench._candidates import Candidate, Figure
 from greeninfer.bench._proxy import Proxy
-from greeninfer.bench.report._facts import Facts, Group
+from greeninfer.bench.report._facts import BASELINE, Facts, Group
 from greeninfer.bench.report._numbers import between, share, si
 from greeninfer.bench.report._plot import Plot, Point, stepped
 from greeninfer.bench.report._tables import label
@@ -14,12 +14,14 @@ THOUSAND = 1000.0
 
 def energy_chart(group: Group, kinds: tuple[str, ...]) -> Plot | None:
     """Return accuracy against joules per 1,000 requests with the front; None without joules."""
+    # The commonest label is a line: as a mark, its near-zero joules would push all others into a corner.
+    drawn = [each for each in group.candidates if each.kind != BASELINE] or group.candidates
     points = [
         Point(
             label(each, group), kinds.index(each.kind), each.joules.value * THOUSAND, each.accuracy.value,
             _range(each.joules, THOUSAND), _range(each.accuracy), front=each.on_front, tip=_tip(each, group),
         )
-        for each in group.candidates if each.joules and each.joules.value > 0.0
+        for each in drawn if each.joules and each.joules.value > 0.0
     ]  # fmt: skip
     for chain in group.cascades:
         name = " → ".join(key.model for key in chain.stages)
@@ -85,5 +87,6 @@ def _range(figure: Figure, times: float = 1.0) -> tuple[float, float] | None:
 
 def _tip(each: Candidate, group: Group) -> str:
     told = [label(each, group), f"accuracy {share(each.accuracy)}",
-            f"{between(each.joules, 'J', THOUSAND)} per 1,000 requests", f"{si(each.seconds.value, 's')} per request"]  # fmt: skip
+            f"{between(each.joules, 'J', THOUSAND)} per 1,000 requests",
+            f"{si(each.seconds.value, 's')} per request"]  # fmt: skip
     return "\n".join([*told, *(caveat.words for caveat in each.caveats)])

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from greeninfer.bench._candidates import Candidate, CascadeResult
 from greeninfer.bench._cascades import search
+from greeninfer.bench._front import front
 from greeninfer.bench._proxy import Proxy, cores_of, fit
 from greeninfer.bench._records import Results
 from greeninfer.bench._statistics import candidates
+
+BASELINE = "majority"
+"""The kind that always answers the commonest label: the bar, not a competitor."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +40,13 @@ class Facts:
         inside = [each for each in self.candidates if (each.key.dataset, each.key.machine) == (dataset, machine)]
         chains = [each for each in self.cascades if (each.stages[0].dataset, each.stages[0].machine)
                   == (dataset, machine)]  # fmt: skip
+        both: list[Candidate | CascadeResult] = [*inside, *chains]
+        ranked = front(
+            [each.accuracy.value for each in both],
+            [each.joules.value if each.joules else None for each in both],
+        )
+        inside = [replace(each, on_front=on) for each, on in zip(inside, ranked, strict=False)]
+        chains = [replace(each, on_front=on) for each, on in zip(chains, ranked[len(inside) :], strict=True)]
         return Group(
             dataset,
             machine,
@@ -60,8 +71,9 @@ class Group:
 
     @property
     def least_joules(self) -> float | None:
-        """Return the joules per request of the most frugal candidate; None if nobody has any above zero."""
-        known = [each.joules.value for each in self.candidates if each.joules and each.joules.value > 0.0]
+        """Return the joules per request of the most frugal model, the baseline apart; None if not known."""
+        models = [each for each in self.candidates if each.kind != BASELINE] or self.candidates
+        known = [each.joules.value for each in models if each.joules and each.joules.value > 0.0]
         return min(known, default=None)
 
 
@@ -72,6 +84,4 @@ def gather(results: Sequence[Results]) -> Facts:
         ResultsError: if folders mean different labels by one name of a data set.
     """
     found = candidates(results)
-    return Facts(
-        tuple(results), found, search(results, candidates=found), fit(found, cores_of(results))
-    )  # fmt: skip
+    return Facts(tuple(results), found, search(results, candidates=found), fit(found, cores_of(results)))

@@ -7,9 +7,15 @@ import re
 
 from greeninfer.bench.report._facts import Facts
 from greeninfer.bench.report._tables import (
-    Table, budget_table, front_words, machine_table, main_table, phase_table, proxy_table,
-)  # fmt: skip
-from greeninfer.bench.report._words import HOW_TO_READ, protocol
+    Table,
+    budget_table,
+    front_words,
+    machine_table,
+    main_table,
+    phase_table,
+    proxy_table,
+)
+from greeninfer.bench.report._words import HOW_TO_READ, failures, protocol
 
 
 def render_markdown(facts: Facts) -> str:
@@ -24,6 +30,8 @@ def render_markdown(facts: Facts) -> str:
     parts.append(
         "## Protocol\n\n" + "\n".join(f"- {escape(line)}" for each in facts.results for line in protocol(each))
     )
+    failed = failures(facts.results)
+    parts += ["## Cells that failed\n\n" + "\n".join(f"- {escape(line)}" for line in failed)] if failed else []
     parts.append("## How to read it\n\n" + "\n".join(f"- {line}" for line in HOW_TO_READ))
     return "\n\n".join(parts) + "\n"
 

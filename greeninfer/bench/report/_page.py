@@ -9,9 +9,15 @@ from greeninfer.bench.report._charts import budget_chart, energy_chart, kinds_of
 from greeninfer.bench.report._facts import Facts, Group
 from greeninfer.bench.report._plot import Plot, draw
 from greeninfer.bench.report._tables import (
-    Table, budget_table, front_words, machine_table, main_table, phase_table, proxy_table,
-)  # fmt: skip
-from greeninfer.bench.report._words import HOW_TO_READ, environment, protocol
+    Table,
+    budget_table,
+    front_words,
+    machine_table,
+    main_table,
+    phase_table,
+    proxy_table,
+)
+from greeninfer.bench.report._words import HOW_TO_READ, environment, failures, protocol
 
 
 def render_page(facts: Facts) -> str:
@@ -39,10 +45,11 @@ def render_page(facts: Facts) -> str:
 
 
 def _group(group: Group, kinds: tuple[str, ...]) -> str:
-    held = tuple(kind for kind in kinds if any(each.kind == kind for each in group.candidates))
-    buttons = "".join(_legend(kinds.index(kind), kind) for kind in held)
+    plot = energy_chart(group, kinds)
+    drawn = {each.series for each in plot.points} if plot else set()
+    buttons = "".join(_legend(kinds.index(kind), kind) for kind in kinds if kinds.index(kind) in drawn)
     buttons += _legend(len(kinds), "cascades") if group.cascades else ""
-    parts = [_section(main_table(group), energy_chart(group, kinds), buttons)]
+    parts = [_section(main_table(group), plot, buttons)]
     budgets = budget_table(group)
     parts += [_section(budgets, budget_chart(group, kinds))] if budgets else []
     return "".join([*parts, _section(phase_table(group), None)])
@@ -60,7 +67,8 @@ def _section(table: Table, plot: Plot | None, legend: str = "") -> str:
     if plot is not None:
         zoom = "".join(f'<button type="button" data-zoom="{how}" aria-label="zoom {how}">{sign}</button>'
                        for how, sign in (("in", "+"), ("out", "−"), ("reset", "reset")))  # fmt: skip
-        chart = f'<figure><div class="bar">{legend}<span class="zoom">{zoom}</span></div>{draw(plot)}</figure>'
+        chart = f'<figure><div class="bar">{legend}<span class="zoom">{zoom}</span></div>'
+        chart += f'<div class="scroll" tabindex="0">{draw(plot)}</div></figure>'
     return f"<section><h2>{html.escape(table.title)}</h2>{chart}{_table(table)}</section>"
 
 
@@ -79,10 +87,8 @@ def _table(table: Table) -> str:
 
 
 def _failures(facts: Facts) -> str:
-    failed = [run for each in facts.results for run in each.runs if run.status == "failed"]
-    lines = tuple(f"{run.cell.id} on {run.machine}: {run.reason}" for run in failed[:50])
-    more = (f"and {len(failed) - 50} more: see cells.csv",) if len(failed) > 50 else ()
-    return f"<section><h2>Cells that failed</h2>{_list((*lines, *more))}</section>" if failed else ""
+    lines = failures(facts.results)
+    return f"<section><h2>Cells that failed</h2>{_list(lines)}</section>" if lines else ""
 
 
 def _measured(facts: Facts) -> str:

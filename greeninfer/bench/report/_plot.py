@@ -11,7 +11,7 @@ from typing import Literal
 from greeninfer.bench.report._numbers import si
 
 WIDTH, HEIGHT = 860, 460
-_LEFT, _RIGHT, _TOP, _BOTTOM = 64, 24, 20, 52
+_LEFT, _RIGHT, _TOP, _BOTTOM = 64, 24, 34, 52
 _MOST_LABELS = 24
 COLOURS = {"ink": "#1c2321", "soft": "#5f6b67", "grid": "#dfe5e2", "paper": "#ffffff", "series": ("#00755e", "#b35900",
            "#5a4fcf", "#b3215e", "#2874a6", "#7a6a00", "#4d4d4d")}  # fmt: skip
@@ -125,10 +125,10 @@ def _axes(
     parts = []
     for value in _log_ticks(*x):
         parts.append(f'<line class="grid" x1="{at_x(value):.1f}" x2="{at_x(value):.1f}" y1="{_TOP}" y2="{foot}"/>')
-        parts.append(_text(at_x(value), foot + 18, si(value, plot.x_unit), "soft", "middle"))
+        parts.append(_text(at_x(value), foot + 18, _tick(value, plot.x_unit), "soft", "middle"))
     for value in _log_ticks(*y) if plot.log_y else _share_ticks(*y):
         parts.append(f'<line class="grid" x1="{_LEFT}" x2="{right}" y1="{at_y(value):.1f}" y2="{at_y(value):.1f}"/>')
-        told = si(value, plot.y_unit) if plot.log_y else f"{value:.2f}"
+        told = _tick(value, plot.y_unit) if plot.log_y else f"{value:.2f}"
         parts.append(_text(_LEFT - 8, at_y(value) + 4, told, "soft", "end"))
     for name, height in plot.rules:
         told = f'y1="{at_y(height):.1f}" y2="{at_y(height):.1f}"'
@@ -137,6 +137,11 @@ def _axes(
     parts.append(_text((_LEFT + right) / 2, HEIGHT - 10, plot.x_title, "", "middle"))
     parts.append(_text(_LEFT - 56, 13, plot.y_title, "", "start"))
     return parts
+
+
+def _tick(value: float, unit: str) -> str:
+    number, prefixed = si(value, unit).split(" ")
+    return f"{number.rstrip('0').rstrip('.') if '.' in number else number} {prefixed}"
 
 
 def _log_ticks(low: float, high: float) -> list[float]:
@@ -175,11 +180,16 @@ def _mark(point: Point, at_x: Callable[[float], float], at_y: Callable[[float], 
 def _labels(points: Sequence[Point], at_x: Callable[[float], float], at_y: Callable[[float], float]) -> list[str]:
     """Name the marks where there is room, those on the front first; a name without room is in tip and table only."""
     taken = [(at_x(each.x) - 6, at_y(each.y) - 6, at_x(each.x) + 6, at_y(each.y) + 6) for each in points]
+    taken += [
+        (at_x(each.x) - 2, at_y(each.y_range[1]), at_x(each.x) + 2, at_y(each.y_range[0]))
+        for each in points
+        if each.y_range
+    ]
     parts = []
     for each in sorted(points, key=lambda each: (not each.front, each.shape != "disc"))[:_MOST_LABELS]:
         name = each.name if len(each.name) <= 30 else each.name[:29] + "…"
         x, y, wide = at_x(each.x), at_y(each.y), 7.0 * len(name)
-        for left, base in ((x + 9, y - 8), (x + 9, y + 17), (x - 9 - wide, y - 8), (x - 9 - wide, y + 17)):
+        for left, base in ((x + 9, y + 17), (x + 9, y - 8), (x - 9 - wide, y - 8), (x - 9 - wide, y + 17)):
             box = (left, base - 10, left + wide, base + 3)
             inside = box[0] > _LEFT and box[2] < WIDTH - 2 and box[1] > _TOP - 6 and box[3] < HEIGHT - _BOTTOM
             if inside and not any(_overlap(box, other) for other in taken):

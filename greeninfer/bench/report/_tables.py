@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from greeninfer.bench._candidates import Candidate, Caveat
 from greeninfer.bench._proxy import Proxy
-from greeninfer.bench.report._facts import Facts, Group
+from greeninfer.bench.report._facts import BASELINE, Facts, Group
 from greeninfer.bench.report._numbers import JOULES_PER_WATT_HOUR, MISSING, between, percent, share, si, times
 
 FRONT = "●"
@@ -61,22 +61,22 @@ def main_table(group: Group) -> Table:
                 notes.marks(each.caveats),
             )
         )
-    for chain in group.cascades:
-        rows.append(
-            (
-                f"{FRONT if chain.on_front else ' '} {' → '.join(key.model for key in chain.stages)}",
-                share(chain.accuracy),
-                MISSING,
-                between(chain.joules, "J", 1000.0),
-                si(chain.joules.value * 1000.0 / JOULES_PER_WATT_HOUR, "Wh"),
-                times(chain.joules.value / least) if least else MISSING,
-                si(chain.seconds.value, "s"),
-                si(chain.p95_seconds, "s"),
-                MISSING,
-                MISSING,
-                notes.marks(chain.caveats),
-            )
+    rows.extend(
+        (
+            f"{FRONT if chain.on_front else ' '} {' → '.join(key.model for key in chain.stages)}",
+            share(chain.accuracy),
+            MISSING,
+            between(chain.joules, "J", 1000.0),
+            si(chain.joules.value * 1000.0 / JOULES_PER_WATT_HOUR, "Wh"),
+            times(chain.joules.value / least) if least else MISSING,
+            si(chain.seconds.value, "s"),
+            si(chain.p95_seconds, "s"),
+            MISSING,
+            MISSING,
+            notes.marks(chain.caveats),
         )
+        for chain in group.cascades
+    )
     headers = (
         "model", "accuracy", "macro-F1", "J / 1,000 requests", "Wh / 1,000", "× least", "per request", "p95", "load",
         "unparsable", "notes",
@@ -96,8 +96,24 @@ def phase_table(group: Group) -> Table:
             texts = f"{sum(known) / steady:,.0f}"
         cells = [si(each.phases[name].joules, "J") if name in each.phases else MISSING
                  for name in ("load", "fit", "warmup")]  # fmt: skip
-        rows.append((label(each, group), *cells, si(steady * 1000.0, "J") if steady is not None else MISSING, texts))
-    headers = ("model", "load", "fit", "warm-up", "steady, per 1,000 requests", "texts until steady equals the start")
+        rows.append(
+            (
+                label(each, group),
+                *cells,
+                si(steady * 1000.0, "J") if steady is not None else MISSING,
+                between(each.net_joules, "J", 1000.0),
+                texts,
+            )
+        )
+    headers = (
+        "model",
+        "load",
+        "fit",
+        "warm-up",
+        "steady, per 1,000 requests",
+        "idle-subtracted, per 1,000",
+        "texts until steady equals the start",
+    )
     return Table(f"Energy by phase: {group.title}", headers, tuple(rows))
 
 
@@ -149,11 +165,17 @@ def _signed(value: float | None) -> str:
 
 def front_words(group: Group) -> str:
     """Say who is on the front, what it takes and how sure that is."""
-    members = [each for each in group.candidates if each.on_front]
-    if not members:
+    members = [each for each in group.candidates if each.on_front and each.kind != BASELINE]
+    chains = [each for each in group.cascades if each.on_front]
+    if all(each.joules is None for each in group.candidates):
         return f"{group.title}: no energy was measured, so there is no front."
+    if not members and not chains:
+        return f"{group.title}: no model is more accurate than always answering the commonest label."
     told = [f"{label(each, group)} (accuracy {share(each.accuracy)}, {between(each.joules, 'J', 1000.0)} per 1,000 "
             "requests)" for each in members]  # fmt: skip
+    told += [f"cascade {' → '.join(key.model for key in each.stages)} (accuracy {share(each.accuracy)}, "
+             f"{between(each.joules, 'J', 1000.0)} per 1,000 requests)" for each in chains]  # fmt: skip
+    members = members or [each for each in group.candidates if each.joules]
     quality = {each.quality for each in members}
     sure = "Energy measured." if quality == {"measured"} else "Energy not measured directly everywhere: see the notes."
     if "estimated" in quality:

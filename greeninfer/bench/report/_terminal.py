@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from greeninfer.bench._records import Results
 from greeninfer.bench.report._facts import Facts, gather
 from greeninfer.bench.report._tables import Table, front_words, main_table
+from greeninfer.bench.report._words import failures
 
 WIDE = 150
 """Columns from which the whole table fits; below, intervals, Wh and the rarer columns stay in the other formats."""
@@ -29,6 +30,8 @@ def render_facts(facts: Facts, width: int = 160) -> str:
         parts.append(_shown(group.title, [*lines, "", front_words(group), *notes], width))
     if not facts.groups:
         parts.append("Nothing to report: no cell went well.")
+    failed = failures(facts.results, 5)
+    parts += [_shown("Cells that failed", [f"  {line}" for line in failed], width)] if failed else []
     return "\n\n".join(parts)
 
 

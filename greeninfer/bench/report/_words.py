@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from greeninfer.bench._records import Results
@@ -17,6 +17,7 @@ HOW_TO_READ = (
     "● marks the front: no other candidate on this machine and data set is both at least as accurate and at least as "
     "frugal, and better in one of the two.",
     "– means not known or not measured. It never stands for zero.",
+    "× least compares with the most frugal model, always answering the commonest label apart.",
     "1 Wh is 3,600 J.",
 )
 
@@ -35,6 +36,13 @@ def protocol(results: Results) -> tuple[str, ...]:
         f"{how.warmup_seconds:g} s of warm-up; {how.threads} threads; machine at rest measured for "
         f"{how.idle_seconds:g} s.",
     )
+
+
+def failures(every: Sequence[Results], most: int = 50) -> tuple[str, ...]:
+    """Return the cells that failed, each with its reason, and how many there are beyond ``most``."""
+    failed = [run for each in every for run in each.runs if run.status == "failed"]
+    lines = tuple(f"{run.cell.id} on {run.machine}: {run.reason or 'no reason'}" for run in failed[:most])
+    return (*lines, f"and {len(failed) - most} more: see cells.csv") if len(failed) > most else lines
 
 
 def environment(results: Results) -> tuple[tuple[str, str], ...]:

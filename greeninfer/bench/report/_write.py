@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,10 +50,8 @@ def write_facts(facts: Facts, folder: Path) -> Written:
         texts["report.svg"] = draw(first, standalone_style())
     files = {name: text.encode("utf-8") for name, text in texts.items()}
     if first is not None:
-        try:
+        with contextlib.suppress(ImportError):  # without it the SVG is the same picture
             files["report.png"] = need("vl_convert").svg_to_png(texts["report.svg"], scale=2)
-        except ImportError:
-            pass  # the SVG is the same picture
     for name, content in files.items():
         with whole(folder / name) as path:
             path.write_bytes(content)
