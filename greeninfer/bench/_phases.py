@@ -1,200 +1,259 @@
-"""How a phase of a cell comes by its joules.
+"""The joules of a phase: what the meters counted while it lasted, divided between this process and the others.
 
-The monitor cuts its intervals at the borders of a phase. For a domain d: dE the joules of its counter in the phase, P0
-its watts at rest, dt the seconds of its intervals, share = own / (own + others) of the machine's busy CPU seconds:
+A cell is an ordinary user of the monitor: its exporter adds the lines of the books up, which together are what the
+counters said, and a forced tick cuts the intervals where a phase begins and ends. For a domain of the processor: dE
+joules over the dT seconds of its intervals, P0 watts at rest, a phase of T seconds, and the share of this process in
+what kept the machine busy meanwhile.
 
-    CPU   dynamic = max(0, dE - P0*dt);  net = dynamic*share;  other = dynamic*(1 - share);  gross = dE - other
-    GPU   gross = dE;  net = dE - P0*dt;  other = 0
+    share   = own / (own + others)         CPU seconds; own: this process with all its threads and children
+    dynamic = max(0, dE - P0*dT)
+    net     = dynamic * share              what the model added
+    gross   = net + min(dE, P0*T)          and what the machine draws at rest meanwhile
+    other   = dynamic * (1 - share)        taken off: it belongs to other processes
 
-Where P0 is not known it is 0 in the division, and net is None. Joules under a fault (reset, suspend) make the phase's
-joules None. /proc/stat counts in hundredths of a second, so others get away with one of these per core:
-others = max(0, busy - own - 0.01*cores).
+Spans would not do: they see the calling thread, and native libraries work on threads of their own. On a GPU all joules
+are the model's. Where the power at rest is not known, gross is dE * share and net is not known.
+
+A phase begins right after a reading. It ends when the work does, and then waits for the next reading, at rest: dT is
+longer than T by less than a period of the counter, and what was drawn at rest in that time is in neither figure.
+
+The kernel counts the machine's busy time in hundredths of a second for each core (proc_stat(5)), late by up to one
+each; so much is not taken for others.
 """
 
 from __future__ import annotations
 
-import resource
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from resource import RUSAGE_CHILDREN, getrusage
 
 from greeninfer._energy import Quality
 from greeninfer._monitor import Monitor
-from greeninfer._records import NANO, Interval, Settlement
-from greeninfer._share import busy_seconds
+from greeninfer._records import NANO, MeterInfo, Settlement
 from greeninfer.bench._records import Phase
+from greeninfer.errors import MeterError
 
-_JIFFY_SECONDS = 0.01  # USER_HZ of proc_stat(5)
-_PATIENCE_PERIODS = 3.0
-_QUALITIES: tuple[Quality, ...] = ("measured", "shared", "estimated")
+_ORDER: tuple[Quality, ...] = ("measured", "shared", "estimated")
+_JIFFY_SECONDS = 0.01
+_LOOK_SECONDS = 0.0005
+_PATIENCE_SECONDS, _PATIENCE_PERIODS = 0.5, 3.0
 
 
-class Collected:
-    """An exporter that keeps intervals until they are taken."""
+class Recorder:
+    """An exporter that adds up what the books say of each domain.
+
+    Attributes:
+        nanojoules: of all lines, by domain id.
+        seconds: of the intervals that gave them.
+        faults: by domain id, how many lines had joules that nobody can be told to have used.
+        quality: the worst so far, None without a line.
+    """
 
     name = "bench"
 
     def __init__(self) -> None:
-        self.intervals: list[Interval] = []
+        self.nanojoules: defaultdict[str, int] = defaultdict(int)
+        self.seconds: defaultdict[str, float] = defaultdict(float)
+        self.faults: defaultdict[str, int] = defaultdict(int)
+        self.quality: Quality | None = None
 
     def export(self, settlement: Settlement) -> None:
-        """Keep the intervals of a settlement."""
-        self.intervals.extend(settlement.intervals)
+        """Add a settlement."""
+        for interval in settlement.intervals:
+            for delta in interval.deltas:
+                domain = delta.domain.id
+                self.nanojoules[domain] += delta.nanojoules
+                self.seconds[domain] += interval.seconds
+                self.faults[domain] += bool(delta.fault)
+                self.quality = max(self.quality or delta.quality, delta.quality, key=_ORDER.index)
 
     def close(self) -> None:
-        """Do nothing: there is nothing to let go of."""
+        """Do nothing."""
 
 
 @dataclass(frozen=True, slots=True)
-class Cut:
-    """One phase, or a block of one.
+class Clocks:
+    """What the clocks said at an instant.
+
+    Args:
+        instant: monotonic seconds.
+        cpu_seconds: of this process and its children so far.
+        busy_seconds: of all processes so far; None where the machine does not tell.
+    """
+
+    instant: float
+    cpu_seconds: float
+    busy_seconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """Where one phase ends and the next may begin: a reading of every meter.
+
+    Args:
+        before: when it was asked for: the end of what came before.
+        after: when the readings were there: the begin of what follows.
+        nanojoules, seconds, faults: of the recorder then, by domain id.
+        late: names of meters that gave no reading.
+    """
+
+    before: Clocks
+    after: Clocks
+    nanojoules: Mapping[str, int] = field(default_factory=dict)
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    faults: Mapping[str, int] = field(default_factory=dict)
+    late: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A phase, and what else was found between two marks.
 
     Args:
         phase: its figures.
-        by_domain: gross joules by domain id; empty where they are not known.
-        share: of this process in what was busy; None if unknown.
-        quality: worst of the joules.
-        notes: what a reader has to know.
+        by_domain: gross joules by domain id.
+        other_share: of other processes in the CPU time; None if unknown.
+        notes: what a reader has to know, in words.
     """
 
     phase: Phase
-    by_domain: Mapping[str, float] = field(default_factory=dict)
-    share: float | None = None
-    quality: Quality | None = None
-    notes: tuple[str, ...] = ()
+    by_domain: Mapping[str, float]
+    other_share: float | None
+    notes: tuple[str, ...]
 
 
-class Borders:
-    """Cuts time into phases; ``cut`` ends one and begins the next.
+class Phases:
+    """Marks instants, and tells what was used between two.
 
     Args:
-        monitor: what measures; it has started.
-        collected: one of its exporters.
-        idle_watts: power at rest by domain id.
-        cores: logical cores of the machine.
+        monitor: started, with ``recorder`` among its exporters.
+        recorder: adds up its lines.
+        idle_watts: of domains whose meter does not say it itself, by domain id.
+        busy_seconds: CPU seconds of the whole machine so far; None where that cannot be told.
+        cores: of the machine.
     """
 
-    def __init__(self, monitor: Monitor, collected: Collected, idle_watts: Mapping[str, float], cores: int) -> None:
+    def __init__(
+        self,
+        monitor: Monitor,
+        recorder: Recorder,
+        idle_watts: Mapping[str, float],
+        busy_seconds: Callable[[], float] | None,
+        cores: int,
+    ) -> None:
         self._monitor = monitor
-        self._collected = collected
-        self._idle_watts = dict(idle_watts)
-        for info in monitor.meters:
-            if info.idle_watts is not None and len(info.domains) == 1:
-                self._idle_watts.setdefault(info.domains[0].id, info.idle_watts)
+        self._recorder = recorder
+        self._idle_watts = idle_watts
+        self._busy_seconds = busy_seconds
         self._cores = cores
-        self._stat = Path(monitor.settings.proc_root) / "stat"
-        self.period_seconds = max(
-            (max(info.period_seconds, monitor.settings.tick_seconds) for info in monitor.meters), default=0.0
-        )
-        self.begin()
 
-    def begin(self) -> None:
-        """Begin a phase here; what came before is nobody's."""
-        self._read_up_to_now()
-        self._collected.intervals.clear()
-        self._cpu, self._busy, self._then = cpu_seconds(), self._busy_seconds(), time.perf_counter()
+    @property
+    def meters(self) -> tuple[MeterInfo, ...]:
+        """Return what is read."""
+        return self._monitor.meters
 
-    def cut(self) -> Cut:
-        """End the phase, return it and begin the next."""
-        seconds, cpu, busy = time.perf_counter() - self._then, cpu_seconds() - self._cpu, self._busy_seconds()
-        lost = self._read_up_to_now()
-        with self._monitor.guard:
-            intervals = list(self._collected.intervals)
-        share = None if busy is None or self._busy is None else self.share(cpu, busy - self._busy)
-        made = divide(intervals, self._idle_watts, share, seconds, cpu, self.period_seconds)
-        if lost:
-            made = Cut(Phase(seconds, cpu, ticks=made.phase.ticks), {}, share, None, (*made.notes, *lost))
-        self.begin_after()
-        return made
+    @property
+    def quality(self) -> Quality | None:
+        """Return the worst quality of the joules so far."""
+        return self._recorder.quality
 
-    def begin_after(self) -> None:
-        """Begin the next phase where the last reading was."""
-        with self._monitor.guard:
-            self._collected.intervals.clear()
-        self._cpu, self._busy, self._then = cpu_seconds(), self._busy_seconds(), time.perf_counter()
+    @property
+    def gain(self) -> tuple[float, float]:
+        """Return the widest of the meters' gains."""
+        gains = [meter.gain for meter in self.meters] or [(1.0, 1.0)]
+        return min(low for low, _ in gains), max(high for _, high in gains)
 
-    def share(self, own: float, busy: float) -> float:
-        """Return this process's part of busy CPU seconds, 1 where it used next to nothing."""
-        others = max(0.0, busy - own - self._cores * _JIFFY_SECONDS)
-        return own / (own + others) if own + others > 0.0 else 1.0
+    @property
+    def period_seconds(self) -> float:
+        """Return how often the slowest counter changes; 0 without a meter."""
+        return max((meter.period_seconds for meter in self.meters), default=0.0)
 
-    def _busy_seconds(self) -> float | None:
+    def mark(self) -> Mark:
+        """Cut all intervals here, as soon as every counter has moved."""
+        before = self._clocks()
+        late = self._read_all()
+        recorder = self._recorder
+        with self._monitor.guard:  # the sampler's thread may be at it, too
+            counted = dict(recorder.nanojoules), dict(recorder.seconds), dict(recorder.faults)
+        return Mark(before, self._clocks(), *counted, late)
+
+    def between(self, begin: Mark, end: Mark) -> Taken:
+        """Return what was used between two marks."""
+        seconds = end.before.instant - begin.after.instant
+        own = end.before.cpu_seconds - begin.after.cpu_seconds
+        others = self._others(begin.after, end.before, own)
+        share = 1.0 if not others else own / (own + others)
+        notes = []
+        if others is None:
+            notes.append("what other processes used is not known: all joules of the processor count as the model's")
+        bare = Phase(seconds, own, ticks=int(seconds / self.period_seconds) if self.period_seconds else 0)
+        missing = [f"{name} gave no reading at the end of a phase" for name in {*begin.late, *end.late}]
+        by_domain: dict[str, float] = {}
+        net: float | None = 0.0
+        other = 0.0
+        for meter in self.meters:
+            for domain in meter.domains:
+                name = domain.id
+                joules = (end.nanojoules.get(name, 0) - begin.nanojoules.get(name, 0)) / NANO
+                covered = end.seconds.get(name, 0.0) - begin.seconds.get(name, 0.0)
+                if end.faults.get(name, 0) > begin.faults.get(name, 0):
+                    missing.append(f"{name} was reset or lost")
+                elif covered < 0.9 * seconds:
+                    missing.append(f"{name} was away")
+                part = 1.0 if domain.device == "gpu" else share
+                watts = self._at_rest(meter, name)
+                dynamic = max(0.0, joules - (watts or 0.0) * covered)
+                by_domain[name] = dynamic * part + min(joules, (watts or 0.0) * seconds)
+                other += dynamic * (1.0 - part)
+                net = None if net is None or watts is None else net + dynamic * part
+        told = _part(others, own)
+        if missing:
+            return Taken(bare, {}, told, (*notes, *(f"{each}: joules are not known" for each in sorted(set(missing)))))
+        if not by_domain:
+            return Taken(bare, {}, told, tuple(notes))
+        if net is None:
+            notes.append("what the machine draws at rest is not known, nor idle-subtracted joules")
+        phase = replace(bare, joules=sum(by_domain.values()), net_joules=net, other_joules=other)
+        return Taken(phase, by_domain, told, tuple(notes))
+
+    def _clocks(self) -> Clocks:
         try:
-            return busy_seconds(self._stat)
-        except (OSError, ValueError):
+            busy = None if self._busy_seconds is None else self._busy_seconds()
+        except (OSError, ValueError, MeterError):
+            busy = None
+        return Clocks(time.perf_counter(), own_cpu_seconds(), busy)
+
+    def _read_all(self) -> tuple[str, ...]:
+        """Read until each meter has given joules up to now; return the names of those that do not."""
+        waiting = {meter.name for meter in self.meters}
+        deadline = time.perf_counter() + max(_PATIENCE_SECONDS, _PATIENCE_PERIODS * self.period_seconds)
+        while True:
+            waiting -= {interval.meter for interval in self._monitor.tick(force=True).intervals}
+            if not waiting or time.perf_counter() > deadline:
+                return tuple(sorted(waiting))
+            time.sleep(_LOOK_SECONDS)
+
+    def _at_rest(self, meter: MeterInfo, domain: str) -> float | None:
+        if meter.idle_watts is not None and len(meter.domains) == 1:
+            return meter.idle_watts
+        return self._idle_watts.get(domain)
+
+    def _others(self, begin: Clocks, end: Clocks, own: float) -> float | None:
+        if begin.busy_seconds is None or end.busy_seconds is None:
             return None
-
-    def _read_up_to_now(self) -> tuple[str, ...]:
-        """Force readings until each meter has one from now on; return what is amiss where one has none."""
-        now = time.perf_counter()
-        waiting = {info.name for info in self._monitor.meters}
-        deadline = now + max(0.5, _PATIENCE_PERIODS * self._period())
-        while waiting:
-            for interval in self._monitor.tick(force=True).intervals:
-                waiting.discard(interval.meter)
-            if time.perf_counter() > deadline:
-                break
-            if waiting:
-                time.sleep(0.001)
-        return tuple(f"{name} gave no reading at the end of a phase" for name in sorted(waiting))
-
-    def _period(self) -> float:
-        return max((info.period_seconds for info in self._monitor.meters), default=0.0)
+        late = self._cores * _JIFFY_SECONDS
+        return max(0.0, end.busy_seconds - begin.busy_seconds - own - late)
 
 
-def divide(
-    intervals: list[Interval],
-    idle_watts: Mapping[str, float],
-    share: float | None,
-    seconds: float,
-    cpu: float,
-    period_seconds: float,
-) -> Cut:
-    """Divide the joules of a phase between this process and others; see the top of the module."""
-    joules: dict[str, float] = {}
-    covered: dict[str, float] = {}
-    devices: dict[str, str] = {}
-    notes: list[str] = []
-    qualities: list[Quality] = []
-    broken = False
-    for interval in intervals:
-        broken |= not interval.deltas
-        for delta in interval.deltas:
-            name = delta.domain.id
-            joules[name] = joules.get(name, 0.0) + delta.nanojoules / NANO
-            devices[name] = delta.domain.device
-            qualities.append(delta.quality)
-            if delta.fault:
-                broken = True
-                notes.append(f"{name}: {delta.fault}")
-        for name in {delta.domain.id for delta in interval.deltas}:
-            covered[name] = covered.get(name, 0.0) + interval.seconds
-    ticks = int(seconds / period_seconds + 1e-9) if period_seconds else 0
-    if broken or not joules:
-        if broken:
-            notes.append("joules of a phase are not known: a meter was away or began anew")
-        return Cut(Phase(seconds, cpu, ticks=ticks), {}, share, None, tuple(dict.fromkeys(notes)))
-    if share is None:
-        notes.append("/proc/stat cannot be read: joules of other processes are not taken off")
-    gross: dict[str, float] = {}
-    net, other, known = 0.0, 0.0, True
-    for name, counted in joules.items():
-        watts = idle_watts.get(name)
-        known &= watts is not None
-        idle = (watts or 0.0) * covered[name]
-        part = 1.0 if devices[name] == "gpu" or share is None else share
-        dynamic = counted - idle if devices[name] == "gpu" else max(0.0, counted - idle)
-        net += dynamic * part
-        other += dynamic * (1.0 - part)
-        gross[name] = counted - dynamic * (1.0 - part)
-        if watts is None:
-            notes.append(f"{name}: watts at rest are not known, so net joules are not")
-    phase = Phase(seconds, cpu, sum(gross.values()), net if known else None, other, ticks)
-    return Cut(phase, gross, share, max(qualities, key=_QUALITIES.index), tuple(dict.fromkeys(notes)))
+def own_cpu_seconds() -> float:
+    """Return the CPU seconds of this process, all its threads, and of children that have ended."""
+    children = getrusage(RUSAGE_CHILDREN)
+    return time.process_time() + children.ru_utime + children.ru_stime
 
 
-def cpu_seconds() -> float:
-    """Return CPU seconds of this process, all its threads, and of its children that have ended."""
-    own, children = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    return own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime
+def _part(others: float | None, own: float) -> float | None:
+    if others is None:
+        return None
+    return others / (own + others) if others > 0.0 else 0.0

@@ -1,68 +1,115 @@
-"""The steady phase: pass after pass over the test texts, until it is long enough, cut into blocks at batch borders."""
+"""The steady phase: all test texts in batches, again and again until there is enough to measure."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from time import perf_counter
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from greeninfer.bench._model import Model, Prediction
-from greeninfer.bench._phases import Cut
+from greeninfer.bench._phases import Mark
+from greeninfer.bench._records import Items
 
-_BLOCKS = 10
-
-
-class WrongLength(ValueError):
-    """A model returned another number of predictions than it was asked for."""
+BLOCKS = 10
+"""The steady phase is cut into about so many, for its spread."""
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Steady:
     """What the loop did.
 
     Args:
-        predictions, seconds: of the first pass, one for each text; seconds of the call that answered it.
-        blocks, block_items: the phase cut into blocks.
-        items, passes: predictions made, whole passes.
+        predictions: of the first pass, in the order of the texts.
+        seconds: of the call that answered each, the first time.
+        marks: where blocks begin and end; the first is the begin of the phase, the last its end.
+        counts: predictions made in each block.
+        passes: whole passes.
     """
 
-    predictions: list[Prediction] = field(default_factory=list)
-    seconds: list[float] = field(default_factory=list)
-    blocks: list[Cut] = field(default_factory=list)
-    block_items: list[int] = field(default_factory=list)
-    items: int = 0
-    passes: int = 0
+    predictions: tuple[Prediction, ...]
+    seconds: tuple[float, ...]
+    marks: tuple[Mark, ...]
+    counts: tuple[int, ...]
+    passes: int
+
+
+class WrongLength(ValueError):
+    """A model gave more or fewer answers than it was asked."""
 
 
 def ask(model: Model, texts: Sequence[str]) -> Sequence[Prediction]:
-    """Return predictions, one a text, or raise ``WrongLength``."""
+    """Return a model's answers to one batch.
+
+    Raises:
+        WrongLength: if they are not as many as the texts.
+    """
     answers = model.predict(texts)
     if len(answers) != len(texts):
-        raise WrongLength(f"{len(texts)} text(s) were asked, {len(answers)} prediction(s) came back")
+        raise WrongLength(f"{len(answers)} predictions for {len(texts)} texts")
     return answers
 
 
-def repeat(model: Model, texts: Sequence[str], batch_size: int, floor_seconds: float, cut: Callable[[], Cut]) -> Steady:
-    """Classify texts for at least so long and once at least, and call ``cut`` at the end of each block."""
-    steady = Steady()
-    batches = [texts[first : first + batch_size] for first in range(0, len(texts), batch_size)]
-    began = block_began = perf_counter()
-    counted = 0
+def loop(model: Model, texts: Sequence[str], batch_size: int, least_seconds: float, mark: Callable[[], Mark]) -> Steady:
+    """Go through the texts at least once and for so long; stop between batches once both are done.
+
+    Args:
+        model: fitted and warm.
+        texts: one and more.
+        batch_size: of a call; the last batch of a pass may be smaller.
+        least_seconds: how long at least.
+        mark: cuts intervals.
+    """
+    batches = [texts[start : start + batch_size] for start in range(0, len(texts), batch_size)]
+    predictions: list[Prediction] = []
+    seconds: list[float] = []
+    marks, counts = [mark()], [0]
+    begun = block = marks[0].after.instant
+    clock, passes = time.perf_counter, 0
     while True:
         for batch in batches:
-            before = perf_counter()
+            before = clock()
             answers = ask(model, batch)
-            now = perf_counter()
-            steady.items += len(batch)
-            if not steady.passes:
-                steady.predictions.extend(answers)
-                steady.seconds.extend([now - before] * len(batch))
-            enough = now - began >= floor_seconds and (steady.passes or steady.items == len(texts))
-            if enough or now - block_began >= max(floor_seconds / _BLOCKS, 0.001):
-                steady.blocks.append(cut())
-                steady.block_items.append(steady.items - counted)
-                counted, block_began = steady.items, perf_counter()
-            if enough:
-                steady.passes = steady.items // len(texts)
-                return steady
-        steady.passes += 1
+            now = clock()
+            counts[-1] += len(batch)
+            if not passes:
+                predictions.extend(answers)
+                seconds.extend([now - before] * len(batch))
+            elif now - begun >= least_seconds:
+                break
+            if now - block >= least_seconds / BLOCKS and now - begun < least_seconds:
+                marks.append(mark())
+                counts.append(0)
+                block = marks[-1].after.instant
+        else:
+            passes += 1
+            if clock() - begun < least_seconds:
+                continue
+        break
+    marks.append(mark())
+    return Steady(tuple(predictions), tuple(seconds), tuple(marks), tuple(counts), passes)
+
+
+def items_of(steady: Steady, rows: npt.NDArray[np.integer[Any]], right: Sequence[str], labels: Sequence[str]) -> Items:
+    """Return predictions as they are kept; a label that the task does not have counts as unparsable."""
+    numbers: Mapping[str | None, int] = {label: number for number, label in enumerate(labels)}
+    answers = steady.predictions
+
+    def counts(name: str) -> npt.NDArray[np.int32]:
+        values = (getattr(each, name) for each in answers)
+        return np.array([-1 if value is None else value for value in values], np.int32)
+
+    confidences = [float("nan") if each.confidence is None else each.confidence for each in answers]
+    return Items(
+        item=rows.astype(np.int32),
+        label=np.array([numbers[label] for label in right], np.int16),
+        predicted=np.array([numbers.get(each.label, -1) for each in answers], np.int16),
+        confidence=np.array(confidences, np.float32),
+        seconds=np.array(steady.seconds, np.float32),
+        input_tokens=counts("input_tokens"),
+        output_tokens=counts("output_tokens"),
+        reasoning_tokens=counts("reasoning_tokens"),
+    )
