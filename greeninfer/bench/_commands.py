@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import re
+import shutil
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -14,7 +16,7 @@ from greeninfer.bench import _study_file
 from greeninfer.bench._choose import Needs, Scale, choose, render
 from greeninfer.bench._folder import read
 from greeninfer.bench._progress import open_progress
-from greeninfer.bench._proxy import Proxy, fit, write_power_model
+from greeninfer.bench._proxy import Proxy, cores_of, fit, write_power_model
 from greeninfer.bench._records import Results
 from greeninfer.bench._runner import Summary, run
 from greeninfer.bench._statistics import candidates
@@ -23,6 +25,7 @@ from greeninfer.bench.report import render_terminal, write
 from greeninfer.errors import ResultsError, StudyError
 
 _SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "": 1.0}
+_QUIET = logging.NullHandler()
 _JOULES = {"mj": 1e-3, "j": 1.0, "wh": 3600.0, "": 1.0}
 
 
@@ -36,6 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(arguments: argparse.Namespace) -> int:
     """Run one of the bench's commands; return its exit status: 0 done, 1 something failed, 2 it could not be begun."""
     command: Callable[[argparse.Namespace], int] = arguments.bench_run
+    logging.getLogger("greeninfer").addHandler(_QUIET)  # what the events say is printed here
     try:
         return command(arguments)
     except (StudyError, ResultsError, ImportError) as error:
@@ -90,17 +94,20 @@ def _run(arguments: argparse.Namespace) -> int:
             engine_options=_options(arguments.engine_option),
             progress=open_progress(sys.stderr),
         )
+    except StudyError as error:
+        raise _study_file.locate(error, arguments.study) from error
     finally:
         signal.signal(signal.SIGTERM, before)
     return _tell(summary, arguments)
 
 
 def _tell(summary: Summary, arguments: argparse.Namespace) -> int:
-    folders = _machines(summary.folder)
     if summary.done + summary.kept:
-        print(render_terminal([read(each) for each in folders]))
+        print(render_terminal(_read([summary.folder]), _width()))
     counts = f"{summary.done} cells measured, {summary.kept} kept, {summary.failed} failed, {summary.left} left"
     print(f"{counts}; results in {summary.folder}")
+    for note in summary.notes:
+        print(note)
     again = f"greeninfer bench run {arguments.study} --into {summary.folder} --resume"
     if summary.interrupted or summary.left:
         print(f"Interrupted; nothing measured is lost. Go on: {again}")
@@ -119,7 +126,7 @@ def _add_report(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 def _report(arguments: argparse.Namespace) -> int:
     results = _read(arguments.folders)
     written = write(results, arguments.into or arguments.folders[0])
-    print(render_terminal(results))
+    print(render_terminal(results, _width()))
     for path in written.paths:
         print(f"wrote {path}")
     return 0
@@ -169,9 +176,11 @@ def _add_proxy(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def _proxy(arguments: argparse.Namespace) -> int:
-    proxies = fit(candidates(_read(arguments.folders)))
-    for proxy in proxies:
-        print(_described(proxy))
+    results = _read(arguments.folders)
+    proxies = fit(candidates(results), cores_of(results))
+    if not proxies:
+        raise ResultsError("no joules are in these results; remedy: greeninfer doctor says how to get some")
+    print("\n\n".join(map(_described, proxies)))
     if arguments.save is not None:
         cpu = [proxy for proxy in proxies if proxy.device == "cpu"]
         if len(cpu) != 1:
@@ -183,7 +192,23 @@ def _proxy(arguments: argparse.Namespace) -> int:
 
 
 def _described(proxy: Proxy) -> str:
-    return str(proxy)
+    """Return how wrong runtime is, row by row."""
+    lines = [f"{proxy.machine}, {proxy.device}: joules = {proxy.watts:.4g} W x seconds"]
+    if proxy.quality == "estimated":
+        lines.append("These joules are estimated themselves: this says how busy the models keep the machine, no more.")
+    lines.append(f"{'':44s} {'ms':>10s} {'J':>10s} {'error %':>8s} {'if not seen %':>13s}")
+    for row in proxy.rows:
+        unseen = "-" if row.unseen_error_percent is None else f"{row.unseen_error_percent:+.1f}"
+        figures = f"{row.seconds * 1e3:10.4g} {row.joules:10.4g} {row.error_percent:+8.1f} {unseen:>13s}"
+        lines.append(f"{row.key!s:44s} {figures}")
+    median, worst = proxy.median_error_percent, proxy.worst_error_percent
+    if median is not None and worst is not None:
+        lines.append(
+            f"For a model that it has not seen it is {median:.1f} % off in the median, {worst:.1f} % at worst."
+        )
+    if proxy.correlation is not None:
+        lines.append(f"(r = {proxy.correlation:.4f}, which the longest runs rule)")
+    return "\n".join(lines)
 
 
 def _add_folders(parser: argparse.ArgumentParser) -> None:
@@ -200,6 +225,10 @@ def _machines(folder: Path) -> list[Path]:
         return [folder]
     inside = sorted(path.parent for path in folder.glob("*/environment.json"))
     return inside or [folder]
+
+
+def _width() -> int:
+    return max(80, shutil.get_terminal_size((160, 24)).columns)
 
 
 def _options(texts: Sequence[str]) -> dict[str, object]:
