@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from greeninfer.bench._model import Model, Place, Task
 from greeninfer.bench._study import ModelSpec
-from greeninfer.bench.models import features, function, http, majority
+from greeninfer.bench.models import encoder, features, function, http, llm, majority
 from greeninfer.errors import StudyError
 
 
@@ -25,11 +25,13 @@ class Kind:
         options: frozen dataclass of what a study may set; its fields' types and defaults are the contract.
         open: builds the model: everything that counts as loading it.
         summary: one line for people.
+        prepare: does once what is no part of loading, such as converting weights.
     """
 
     options: type[Any]
     open: Callable[[Any, Task, Place], Model]
     summary: str
+    prepare: Callable[[Any], None] | None = None
 
 
 KINDS: Mapping[str, Kind] = {
@@ -37,6 +39,8 @@ KINDS: Mapping[str, Kind] = {
     "features": Kind(
         features.Options, features.open_model, "words, characters or embeddings, and a classifier on them"
     ),
+    "encoder": Kind(encoder.Options, encoder.open_model, "a fine-tuned classifier by transformers"),
+    "llm": Kind(llm.Options, llm.open_model, "a language model that has seen no example", llm.prepare),
     "callable": Kind(function.Options, function.open_model, "your own Python: module:function, class or object"),
     "http": Kind(http.Options, http.open_model, "a service: JSON in, JSON out, its energy from its own metrics"),
 }
@@ -61,6 +65,10 @@ CATALOGUE: Mapping[str, tuple[str, Mapping[str, object]]] = {
     "minilm-lr": ("features", {**features.MINILM}),
     "minilm-boosting": ("features", {**features.MINILM, "head": "boosting"}),
     "minilm-xgboost": ("features", {**features.MINILM, "head": "xgboost"}),
+    "smollm2-likelihood": ("llm", {**llm.SMOLLM2, "prompt": "short", "calibration": "train"}),
+    "smollm2-generation": ("llm", {**llm.SMOLLM2, "answer": "generation", "reasoning_budget": 0}),
+    "smollm2-reasoning-64": ("llm", {**llm.SMOLLM2, "answer": "generation", "reasoning_budget": 64}),
+    "smollm2-reasoning-256": ("llm", {**llm.SMOLLM2, "answer": "generation", "reasoning_budget": 256}),
 }
 """Models that a study may name without describing them: name to kind and options."""
 
