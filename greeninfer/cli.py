@@ -81,7 +81,7 @@ def _add_top(commands: Commands) -> None:
 
 
 def _add_bench(commands: Commands) -> None:
-    text = "Find the model that gives the accuracy that is needed for the least energy, on this machine, before it serves."
+    text = "Find the model that gives the accuracy that is needed for the least energy, here, before it serves."
     parser = commands.add_parser("bench", help="accuracy and energy of candidate models", description=text)
     bench.add_arguments(parser)
     parser.set_defaults(run=bench.main)

@@ -10,7 +10,7 @@ import resource
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -26,11 +26,13 @@ from greeninfer.bench._phases import Mark, Phases, Recorder, Taken, machine_cpu
 from greeninfer.bench._records import Items, PhaseName, Run
 from greeninfer.bench._splits import Split, draw
 from greeninfer.bench._steady import Steady, ask, items_of, loop
-from greeninfer.bench._study import Study
+from greeninfer.bench._study import ModelSpec, Study
 from greeninfer.bench._study_file import parse_recorded
 from greeninfer.bench._texts import Labelled, load
 from greeninfer.bench.models import open_model
 from greeninfer.errors import ResultsError
+
+_FEW_TICKS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,15 +104,18 @@ def choose_texts(study: Study, job: Job, labelled: Labelled) -> Texts:
     return Texts(tuple(sorted(set(labelled.labels))), split, *halves)
 
 
-def measure(study: Study, job: Job, texts: Texts, phases: Phases) -> tuple[Run, Items | None]:
+def measure(
+    study: Study, job: Job, texts: Texts, phases: Phases, opened: Callable[[ModelSpec, Task, Place], Model] = open_model
+) -> tuple[Run, Items | None]:
     """Return a cell's run and its predictions; None of these if the model failed."""
     began, far = time.time(), Progressed()
     reason = ""
     try:
-        _go_through(study, job, texts, phases, far)
+        _go_through(study, job, texts, phases, far, opened)
     except Exception as error:  # noqa: BLE001 - the border to the models' foreign code
         reason = f"{far.at}: {type(error).__name__}: {error}"
     notes = [*texts.split.notes, *far.notes, *(note for taken in far.taken.values() for note in taken.notes)]
+    notes += _short(far.taken)
     run = Run(
         job.cell,
         platform.node(),
@@ -135,14 +140,16 @@ def measure(study: Study, job: Job, texts: Texts, phases: Phases) -> tuple[Run, 
     return _with_steady(run, far, far.steady, study.protocol.min_ticks), items
 
 
-def _go_through(study: Study, job: Job, texts: Texts, phases: Phases, far: Progressed) -> None:
+def _go_through(
+    study: Study, job: Job, texts: Texts, phases: Phases, far: Progressed, opened: Callable[..., Model]
+) -> None:
     """Load, fit, warm up and repeat; leave what was found in ``far``, up to where the model fails."""
     protocol, cell, dataset = study.protocol, job.cell, study.dataset(job.cell.dataset)
     task = Task(dataset.name, texts.labels, dataset.descriptions)
     place = Place(cell.device, protocol.threads, protocol.seed)
     begin = phases.mark()
     with contextlib.ExitStack() as held:
-        model = open_model(study.model(cell.model), task, place)
+        model = opened(study.model(cell.model), task, place)
         held.callback(_close, model, far)
         begin = _end("load", begin, phases, far)
         far.at = "fit"
@@ -157,11 +164,12 @@ def _go_through(study: Study, job: Job, texts: Texts, phases: Phases, far: Progr
         gc.collect()
         counter = _served(model)
         floor = max(protocol.min_seconds, protocol.min_ticks * phases.period_seconds)
-        far.steady = loop(model, texts.test, cell.batch_size, floor, phases.mark)
+        far.steady = loop(model, texts.test, cell.batch_size, floor, phases)
         marks = far.steady.marks
         far.taken["steady"] = phases.between(marks[0], marks[-1])
         far.blocks = tuple(map(phases.between, marks, marks[1:]))
         far.quality = phases.quality
+        far.notes = (*far.notes, *getattr(model, "notes", ()))
         _count_served("steady", model, counter, far)
 
 
@@ -216,9 +224,10 @@ def _count_served(name: PhaseName, model: Any, before: float | None, far: Progre
     taken = far.taken[name]
     phase = replace(taken.phase, joules=joules, net_joules=None, other_joules=None)
     far.taken[name] = replace(taken, phase=phase, by_domain={} if joules is None else {"served": joules})
-    far.quality, far.blocks = (None if joules is None else model.quality()), ()
+    far.quality = None if joules is None else model.quality()
+    far.blocks = tuple(replace(block, phase=replace(block.phase, joules=None)) for block in far.blocks)
     told = "are those that the service charged" if joules is not None else "of the service are not known"
-    far.notes = (f"joules {told}; this machine's are not in them",)
+    far.notes = (*far.notes, f"joules {told}; this machine's are not in them")
 
 
 def _close(model: Model, far: Progressed) -> None:
@@ -229,7 +238,21 @@ def _close(model: Model, far: Progressed) -> None:
         far.notes = (*far.notes, f"close: {type(error).__name__}: {error}")
 
 
+def _short(taken: Mapping[PhaseName, Taken]) -> list[str]:
+    """Return what is to be said of phases too short for the counter; the steady phase has a mark of its own."""
+    phases = {name: each.phase for name, each in taken.items() if name != "steady"}
+    short = [name for name, phase in phases.items() if phase.joules is not None and phase.ticks < _FEW_TICKS]
+    return [f"{', '.join(short)}: over before the meters moved twice; joules of so short a time are rough"] * bool(
+        short
+    )
+
+
 def _peak_bytes() -> int:
+    """Return the largest resident memory since this program began."""
+    with contextlib.suppress(OSError):  # getrusage(2) knows of the parent's, too, which was there before execve(2)
+        for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
     size = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return size if sys.platform == "darwin" else size * 1024
 

@@ -1,11 +1,11 @@
 """The joules of a phase: what the meters counted while it lasted, divided between this process and the others.
 
 A cell is an ordinary user of the monitor: its exporter adds the lines of the books up, which together are what the
-counters said, and a forced tick cuts the intervals where a phase begins and ends. For a domain of the processor: dE
-joules over the dT seconds of its intervals, P0 watts at rest, a phase of T seconds, and the share of this process in
-what kept the machine busy meanwhile.
+counters said, and forced ticks cut the intervals where a phase begins and ends. For a domain of the processor: dE
+joules over the dT seconds of its intervals, P0 watts at rest, a phase of T seconds, and the share of the phase in what
+kept the machine busy during dT.
 
-    share   = own / (own + others)         CPU seconds; own: this process with all its threads and children
+    share   = own / (own + waiting + others)    CPU seconds; own: this process with all its threads and children
     dynamic = max(0, dE - P0*dT)
     net     = dynamic * share              what the model added
     gross   = net + min(dE, P0*T)          and what the machine draws at rest meanwhile
@@ -14,8 +14,10 @@ what kept the machine busy meanwhile.
 Spans would not do: they see the calling thread, and native libraries work on threads of their own. On a GPU all joules
 are the model's. Where the power at rest is not known, gross is dE * share and net is not known.
 
-A phase begins right after a reading. It ends when the work does, and then waits for the next reading, at rest: dT is
-longer than T by less than a period of the counter, and what was drawn at rest in that time is in neither figure.
+A phase begins right after a counter moved. It ends when the work does, and then this process waits for the counter to
+move again, so that all its joules are in: dT is longer than T by about a period of the counter. What was drawn at rest
+in that time is in neither figure, nor what looking at the counter took. Where the power at rest is not known, the
+former cannot be told apart.
 
 The kernel counts the machine's busy time in hundredths of a second for each core (proc_stat(5)), late by up to one
 each; so much is not taken for others.
@@ -41,7 +43,7 @@ from greeninfer.bench._records import Phase
 
 _ORDER: tuple[Quality, ...] = ("measured", "shared", "estimated")
 _JIFFY_SECONDS = 0.01
-_LOOK_SECONDS = 0.0005
+_LOOK_SECONDS, _LOOK_PERIODS = 0.0005, 0.02
 _PATIENCE_SECONDS, _PATIENCE_PERIODS = 0.5, 3.0
 
 
@@ -52,7 +54,6 @@ class Recorder:
         nanojoules: of all lines, by domain id.
         seconds: of the intervals that gave them.
         faults: by domain id, how many lines had joules that nobody can be told to have used.
-        quality: the worst so far, None without a line.
     """
 
     name = "bench"
@@ -61,7 +62,6 @@ class Recorder:
         self.nanojoules: defaultdict[str, int] = defaultdict(int)
         self.seconds: defaultdict[str, float] = defaultdict(float)
         self.faults: defaultdict[str, int] = defaultdict(int)
-        self.quality: Quality | None = None
 
     def export(self, settlement: Settlement) -> None:
         """Add a settlement."""
@@ -71,7 +71,6 @@ class Recorder:
                 self.nanojoules[domain] += delta.nanojoules
                 self.seconds[domain] += interval.seconds
                 self.faults[domain] += bool(delta.fault)
-                self.quality = max(self.quality or delta.quality, delta.quality, key=_ORDER.index)
 
     def close(self) -> None:
         """Do nothing."""
@@ -137,6 +136,7 @@ class Phases:
         idle_watts: of domains whose meter does not say it itself, by domain id.
         busy_seconds: CPU seconds of the whole machine so far; None where that cannot be told.
         cores: of the machine.
+        now, sleep, own_seconds: time, waiting, and the CPU seconds of this process.
     """
 
     def __init__(
@@ -146,12 +146,19 @@ class Phases:
         idle_watts: Mapping[str, float],
         busy_seconds: Callable[[], float] | None,
         cores: int,
+        *,
+        now: Callable[[], float] = time.perf_counter,
+        sleep: Callable[[float], None] = time.sleep,
+        own_seconds: Callable[[], float] | None = None,
     ) -> None:
         self._monitor = monitor
         self._recorder = recorder
         self._idle_watts = idle_watts
         self._busy_seconds = busy_seconds
         self._cores = cores
+        self._now = now
+        self._sleep = sleep
+        self._own_seconds = own_seconds or own_cpu_seconds
 
     @property
     def meters(self) -> tuple[MeterInfo, ...]:
@@ -160,8 +167,8 @@ class Phases:
 
     @property
     def quality(self) -> Quality | None:
-        """Return the worst quality of the joules so far."""
-        return self._recorder.quality
+        """Return the worst quality of the meters; None without one."""
+        return max((meter.quality for meter in self.meters), key=_ORDER.index, default=None)
 
     @property
     def gain(self) -> tuple[float, float]:
@@ -175,20 +182,24 @@ class Phases:
         return max((meter.period_seconds for meter in self.meters), default=0.0)
 
     def mark(self) -> Mark:
-        """Cut all intervals here, as soon as every counter has moved."""
+        """Wait until every counter moves, and cut all intervals there: where a phase ends and the next begins."""
         before = self._clocks()
-        late = self._read_all()
-        recorder = self._recorder
-        with self._monitor.guard:  # the sampler's thread may be at it, too
-            counted = dict(recorder.nanojoules), dict(recorder.seconds), dict(recorder.faults)
-        return Mark(before, self._clocks(), *counted, late)
+        self._monitor.tick(force=True)  # takes what has moved before: nobody knows how long before
+        return self._marked(before, self._wait())
+
+    def cut(self) -> Mark:
+        """Cut all intervals here without waiting, at what the counters said last: up to a period ago."""
+        before = self._clocks()
+        self._monitor.tick(force=True)
+        return self._marked(before, ())
 
     def between(self, begin: Mark, end: Mark) -> Taken:
         """Return what was used between two marks."""
         seconds = end.before.instant - begin.after.instant
         own = end.before.cpu_seconds - begin.after.cpu_seconds
-        others = self._others(begin.after, end.before, own)
-        share = 1.0 if not others else own / (own + others)
+        others = self._others(begin.after, end.after)
+        busy = end.after.cpu_seconds - begin.after.cpu_seconds + (others or 0.0)
+        share, other_share = (own / busy, (others or 0.0) / busy) if busy > 0.0 else (1.0, 0.0)
         notes = []
         if others is None:
             notes.append("what other processes used is not known: all joules of the processor count as the model's")
@@ -204,15 +215,15 @@ class Phases:
                 covered = end.seconds.get(name, 0.0) - begin.seconds.get(name, 0.0)
                 if end.faults.get(name, 0) > begin.faults.get(name, 0):
                     missing.append(f"{name} was reset or lost")
-                elif covered < 0.9 * seconds:
+                elif covered < 0.9 * seconds - 2.0 * meter.period_seconds:
                     missing.append(f"{name} was away")
-                part = 1.0 if domain.device == "gpu" else share
+                part, others_part = (1.0, 0.0) if domain.device == "gpu" else (share, other_share)
                 watts = self._at_rest(meter, name)
                 dynamic = max(0.0, joules - (watts or 0.0) * covered)
                 by_domain[name] = dynamic * part + min(joules, (watts or 0.0) * seconds)
-                other += dynamic * (1.0 - part)
+                other += dynamic * others_part
                 net = None if net is None or watts is None else net + dynamic * part
-        told = _part(others, own)
+        told = None if others is None else other_share
         if missing:
             return Taken(bare, {}, told, (*notes, *(f"{each}: joules are not known" for each in sorted(set(missing)))))
         if not by_domain:
@@ -227,35 +238,44 @@ class Phases:
             busy = None if self._busy_seconds is None else self._busy_seconds()
         except (OSError, ValueError):
             busy = None
-        return Clocks(time.perf_counter(), own_cpu_seconds(), busy)
+        return Clocks(self._now(), self._own_seconds(), busy)
 
-    def _read_all(self) -> tuple[str, ...]:
+    def _marked(self, before: Clocks, late: tuple[str, ...]) -> Mark:
+        recorder = self._recorder
+        with self._monitor.guard:  # the sampler's thread may be at it, too
+            counted = dict(recorder.nanojoules), dict(recorder.seconds), dict(recorder.faults)
+        return Mark(before, self._clocks(), *counted, late)
+
+    def _wait(self) -> tuple[str, ...]:
         """Read until each meter has given joules up to now; return the names of those that do not."""
         waiting = {meter.name for meter in self.meters}
-        deadline = time.perf_counter() + max(_PATIENCE_SECONDS, _PATIENCE_PERIODS * self.period_seconds)
-        while True:
-            waiting -= {interval.meter for interval in self._monitor.tick(force=True).intervals}
-            if not waiting or time.perf_counter() > deadline:
-                return tuple(sorted(waiting))
-            time.sleep(_LOOK_SECONDS)
+        deadline = self._now() + max(_PATIENCE_SECONDS, _PATIENCE_PERIODS * self.period_seconds)
+        while waiting:
+            waiting -= {interval.meter for interval in self._monitor.tick(force=True).intervals if interval.deltas}
+            if self._now() > deadline:
+                break
+            if waiting:
+                self._sleep(max(_LOOK_SECONDS, _LOOK_PERIODS * self.period_seconds))
+        return tuple(sorted(waiting))
 
     def _at_rest(self, meter: MeterInfo, domain: str) -> float | None:
         if meter.idle_watts is not None and len(meter.domains) == 1:
             return meter.idle_watts
         return self._idle_watts.get(domain)
 
-    def _others(self, begin: Clocks, end: Clocks, own: float) -> float | None:
+    def _others(self, begin: Clocks, end: Clocks) -> float | None:
         if begin.busy_seconds is None or end.busy_seconds is None:
             return None
-        late = self._cores * _JIFFY_SECONDS
+        own, late = end.cpu_seconds - begin.cpu_seconds, self._cores * _JIFFY_SECONDS
         return max(0.0, end.busy_seconds - begin.busy_seconds - own - late)
 
 
 def machine_cpu(settings: Settings) -> tuple[Callable[[], float] | None, int]:
-    """Return what tells the busy seconds of all processors together, None where nothing does, and how many these are."""
+    """Return what tells the busy seconds of all processors together (None where nothing does), and their number."""
     stat = Path(settings.proc_root) / "stat"
     try:
-        return partial(busy_seconds, stat), CpuTime(settings.proc_root, 0.0).cores
+        counts = busy_seconds(stat) > 0.0  # in some sandboxes (gVisor) it is 0 for ever
+        return partial(busy_seconds, stat) if counts else None, CpuTime(settings.proc_root, 0.0).cores
     except (OSError, ValueError):
         return None, os.cpu_count() or 1
 
@@ -264,9 +284,3 @@ def own_cpu_seconds() -> float:
     """Return the CPU seconds of this process, all its threads, and of children that have ended."""
     children = getrusage(RUSAGE_CHILDREN)
     return time.process_time() + children.ru_utime + children.ru_stime
-
-
-def _part(others: float | None, own: float) -> float | None:
-    if others is None:
-        return None
-    return others / (own + others) if others > 0.0 else 0.0

@@ -154,7 +154,7 @@ def _p95(scored: _Scored) -> dict[int, float]:
 def _measure(scored: _Scored, draws: Draws, number: int) -> Measured:
     runs, scores, key = scored.column.runs, scored.scores, scored.column.key
     spec = scored.column.results.study.model(key.model)
-    budget = spec.options.get("reasoning_budget")
+    budget = spec.options.get("reasoning_tokens")
     accuracy = _share(_marks(scored, "accuracy"), draws.accuracy[:, number], scored.texts)
     joules = scored.joules_figure
     quality, gain = _quality(runs)

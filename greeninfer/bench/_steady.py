@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,9 @@ from greeninfer.bench._records import Items
 
 BLOCKS = 10
 """The steady phase is cut into about so many, for its spread."""
+
+BLOCK_PERIODS = 5.0
+"""A block lasts at least so many periods of the slowest counter: it is cut where that was read, up to one late."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,22 +56,50 @@ def ask(model: Model, texts: Sequence[str]) -> Sequence[Prediction]:
     return answers
 
 
-def loop(model: Model, texts: Sequence[str], batch_size: int, least_seconds: float, mark: Callable[[], Mark]) -> Steady:
+class Marks(Protocol):
+    """What cuts the time; see ``Phases``."""
+
+    @property
+    def period_seconds(self) -> float:
+        """Return how often the slowest counter changes."""
+        ...
+
+    def mark(self) -> Mark:
+        """Mark where the phase begins or ends."""
+        ...
+
+    def cut(self) -> Mark:
+        """Mark where a block ends and the next begins, without rest."""
+        ...
+
+
+def loop(
+    model: Model,
+    texts: Sequence[str],
+    batch_size: int,
+    least_seconds: float,
+    marks_of: Marks,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Steady:
     """Go through the texts at least once and for so long; stop between batches once both are done.
+
+    Blocks are of about equal length: a tenth of all, which during a long first pass is guessed from how far it is.
 
     Args:
         model: fitted and warm.
         texts: one and more.
         batch_size: of a call; the last batch of a pass may be smaller.
         least_seconds: how long at least.
-        mark: cuts intervals.
+        marks_of: cuts intervals.
+        clock: the one that marks have.
     """
+    least_block = BLOCK_PERIODS * marks_of.period_seconds
     batches = [texts[start : start + batch_size] for start in range(0, len(texts), batch_size)]
     predictions: list[Prediction] = []
     seconds: list[float] = []
-    marks, counts = [mark()], [0]
+    marks, counts = [marks_of.mark()], [0]
     begun = block = marks[0].after.instant
-    clock, passes = time.perf_counter, 0
+    passes, whole = 0, least_seconds
     while True:
         for batch in batches:
             before = clock()
@@ -78,10 +109,12 @@ def loop(model: Model, texts: Sequence[str], batch_size: int, least_seconds: flo
             if not passes:
                 predictions.extend(answers)
                 seconds.extend([now - before] * len(batch))
+                whole = max(least_seconds, (now - begun) * len(texts) / len(predictions))
             elif now - begun >= least_seconds:
                 break
-            if now - block >= least_seconds / BLOCKS and now - begun < least_seconds:
-                marks.append(mark())
+            long = max(whole / BLOCKS, least_block)
+            if now - block >= long and begun + whole - now > 0.5 * long:
+                marks.append(marks_of.cut())
                 counts.append(0)
                 block = marks[-1].after.instant
         else:
@@ -89,8 +122,8 @@ def loop(model: Model, texts: Sequence[str], batch_size: int, least_seconds: flo
             if clock() - begun < least_seconds:
                 continue
         break
-    marks.append(mark())
-    return Steady(tuple(predictions), tuple(seconds), tuple(marks), tuple(counts), passes)
+    marks.append(marks_of.mark())
+    return Steady(tuple(predictions), tuple(seconds), tuple(marks), tuple(counts), sum(counts) // len(texts))
 
 
 def items_of(steady: Steady, rows: npt.NDArray[np.integer[Any]], right: Sequence[str], labels: Sequence[str]) -> Items:

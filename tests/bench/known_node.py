@@ -33,6 +33,7 @@ IDLE_WATTS, CORE_WATTS = 11.0, 17.0
 DOMAIN = "rapl/0/package"
 STEP_SECONDS = 0.001
 RANGE_UJ = 262_143_328_850
+PROTOCOL = Protocol(min_seconds=1.0, warmup_seconds=0.1)
 CORES = 2
 HERTZ = os.sysconf("SC_CLK_TCK")
 
@@ -195,7 +196,7 @@ def measure(
     *,
     texts: int = 200,
     batch_size: int = 1,
-    protocol: Protocol = Protocol(min_seconds=1.0),
+    protocol: Protocol = PROTOCOL,
     threads: int = 1,
     busy_neighbours: int = 0,
     idle_watts: Mapping[str, float] | None = None,

@@ -64,7 +64,7 @@ def test_seconds_tokens_phases_and_net_joules() -> None:
     one = run(net=0.6, seconds=0.02, cpu_seconds=0.03)
     one = replace(one, phases={"load": load, **one.phases})
     two = replace(run(split=1, net=0.8, seconds=0.04, cpu_seconds=0.05))
-    found = candidates([results([(one, held), (two, held)], options={"a": {"reasoning_budget": 64}})])[0]
+    found = candidates([results([(one, held), (two, held)], options={"a": {"reasoning_tokens": 64}})])[0]
     assert found.p50_seconds == pytest.approx(2.5)
     assert found.p95_seconds == pytest.approx(10.0)  # 8 calls, 2 of them 10 s: the 95 % of the way lies between those
     assert found.seconds.value == pytest.approx(0.03)

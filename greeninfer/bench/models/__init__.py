@@ -39,10 +39,14 @@ KINDS: Mapping[str, Kind] = {
     "features": Kind(
         features.Options, features.open_model, "words, characters or embeddings, and a classifier on them"
     ),
-    "encoder": Kind(encoder.Options, encoder.open_model, "a fine-tuned classifier by transformers"),
-    "llm": Kind(llm.Options, llm.open_model, "a language model that has seen no example", llm.prepare),
     "callable": Kind(function.Options, function.open_model, "your own Python: module:function, class or object"),
     "http": Kind(http.Options, http.open_model, "a service: JSON in, JSON out, its energy from its own metrics"),
+    "encoder": Kind(
+        encoder.Options, encoder.open_model, "a fine-tuned transformers classifier, safetensors only", encoder.prepare
+    ),
+    "llm": Kind(
+        llm.Options, llm.open_model, "a language model, zero-shot: the likeliest label, or what it writes", llm.prepare
+    ),
 }
 
 CATALOGUE: Mapping[str, tuple[str, Mapping[str, object]]] = {
@@ -65,10 +69,10 @@ CATALOGUE: Mapping[str, tuple[str, Mapping[str, object]]] = {
     "minilm-lr": ("features", {**features.MINILM}),
     "minilm-boosting": ("features", {**features.MINILM, "head": "boosting"}),
     "minilm-xgboost": ("features", {**features.MINILM, "head": "xgboost"}),
-    "smollm2-likelihood": ("llm", {**llm.SMOLLM2, "prompt": "short", "calibration": "train"}),
-    "smollm2-generation": ("llm", {**llm.SMOLLM2, "answer": "generation", "reasoning_budget": 0}),
-    "smollm2-reasoning-64": ("llm", {**llm.SMOLLM2, "answer": "generation", "reasoning_budget": 64}),
-    "smollm2-reasoning-256": ("llm", {**llm.SMOLLM2, "answer": "generation", "reasoning_budget": 256}),
+    "smollm2-likelihood": ("llm", {"path": "smollm2", "prompt": "short", "calibration": "train"}),
+    "smollm2-generation": ("llm", {"path": "smollm2", "answer": "generation", "reasoning_tokens": 0}),
+    "smollm2-reasoning-64": ("llm", {"path": "smollm2", "answer": "generation", "reasoning_tokens": 64}),
+    "smollm2-reasoning-256": ("llm", {"path": "smollm2", "answer": "generation", "reasoning_tokens": 256}),
 }
 """Models that a study may name without describing them: name to kind and options."""
 

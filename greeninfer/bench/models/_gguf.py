@@ -103,7 +103,10 @@ def _convert(file: Path, folder: Path) -> None:
     where = {"pretrained_model_name_or_path": str(file.parent), "gguf_file": file.name}
     tokenizer = transformers.AutoTokenizer.from_pretrained(**where)
     read = transformers.AutoModelForCausalLM.from_pretrained(**where, dtype=torch.float32)
-    fresh = transformers.AutoModelForCausalLM.from_config(read.config, dtype=torch.float32)
+    config = read.config
+    if hasattr(config, "quantization_config"):  # what is saved is not quantised any more
+        del config.quantization_config
+    fresh = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.float32)
     fresh.load_state_dict(read.state_dict())
     tokenizer.save_pretrained(folder)
     fresh.save_pretrained(folder)

@@ -86,6 +86,17 @@ def load(auto: str, found: str, place: Place, dtype: str = "auto") -> tuple[Any,
     return tokenizer, model.eval()
 
 
+def fetch(auto: str, found: str) -> None:
+    """Have the weights of a Hugging Face id on this machine; what lies in a folder is there already.
+
+    Raises:
+        ImportError: if a package is not installed.
+        StudyError: if they cannot be loaded.
+    """
+    if not Path(found).is_dir():
+        load(auto, found, Place())
+
+
 def let_go(device: str) -> None:
     """Give back the memory of a device that held a model."""
     if device.startswith("cuda"):

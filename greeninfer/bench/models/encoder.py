@@ -1,90 +1,161 @@
-"""A fine-tuned sequence classifier of transformers, from a folder or an id. Safetensors only, no remote code."""
+"""Sequence classifiers of transformers that were trained for the task: a folder or an id, safetensors only."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
+
+import numpy as np
 
 from greeninfer.bench._model import Model, Place, Prediction, Task
 from greeninfer.bench._optional import need
-from greeninfer.bench.models._gguf import LLM
+from greeninfer.bench.models import _weights as weights
+from greeninfer.bench.models._wording import context_length
 from greeninfer.errors import StudyError
+
+_AUTO = "AutoModelForSequenceClassification"
+_log = logging.getLogger("greeninfer")
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What a study may say of a classifier.
+    """What a study may set.
 
     Args:
-        path: folder or id.
-        labels: the data set's label for each of the model's, where they are not called the same.
-        max_length: tokens; longer texts are cut.
+        path: a folder or a Hugging Face id.
+        labels: the data set's label for each of the model's, where they are not the same; several may share one.
+        max_length: most tokens of a text, its end is cut off; None for the model's.
+        dtype: of the weights; auto for the one they are stored in.
+
+    Raises:
+        StudyError: if a value is out of its range.
     """
 
     path: str
     labels: Mapping[str, str] = field(default_factory=dict)
-    max_length: int = 512
+    max_length: int | None = None
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+
+    def __post_init__(self) -> None:
+        if self.max_length is not None and self.max_length < 4:
+            raise StudyError(f"max_length={self.max_length!r}", "4 or more", path=("options", "max_length"))
 
 
-def open_model(options: Options, task: Task, place: Place) -> Model:
-    """Load the weights.
+class Encoder:
+    """Asks a classifier; its confidence is the softmax over the labels.
 
-    Raises:
-        ImportError: without torch or transformers.
-        StudyError: if there is no such model, or it knows other labels than the task.
+    Attributes:
+        notes: what a reader of its answers has to know.
     """
-    torch, transformers = need("torch", LLM), need("transformers", LLM)
-    torch.set_num_threads(place.threads)
-    torch.manual_seed(place.seed)
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
-    safe: dict[str, Any] = {"trust_remote_code": False}
-    try:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(options.path, **safe)
-        model = transformers.AutoModelForSequenceClassification.from_pretrained(
-            options.path, use_safetensors=True, **safe
-        )
-    except (OSError, ValueError) as error:
-        allowed = "a folder with config.json and *.safetensors, or an id on Hugging Face; no pickles, no remote code"
-        raise StudyError(f"path={options.path!r} cannot be loaded: {error}", allowed) from error
-    names = [options.labels.get(name, name) for _, name in sorted(model.config.id2label.items())]
-    unknown = sorted(set(names) - set(task.labels))
-    if unknown:
-        raise StudyError(
-            f"the model answers {', '.join(unknown)}",
-            f"the data set's labels: {', '.join(task.labels)}",
-            "say which is which in the option labels, such as {LABEL_0: neg, LABEL_1: pos}",
-        )
-    return _Encoder(model.to(place.device).eval(), tokenizer, names, options.max_length)
 
+    def __init__(self, options: Options, task: Task, place: Place, loaded: tuple[Any, Any]) -> None:
+        self._tokenizer, self._model = loaded
+        self._path, self._device = options.path, place.device
+        columns = columns_of(self._model.config.id2label, options.labels, task)
+        self._labels = tuple(dict.fromkeys(columns))
+        self._adds = np.array([[label == own for own in self._labels] for label in columns], np.float32)
+        known = [each for each in (_length(self._tokenizer, self._model), options.max_length) if each is not None]
+        self._longest = min(known, default=None)
+        if self._model.config.pad_token_id is None:  # models that pool the last token look for it
+            self._model.config.pad_token_id = self._tokenizer.pad_token_id
+        self._cut = 0
 
-class _Encoder:
-    """A classifier with its tokenizer; ``names`` are the task's labels in the order of its outputs."""
-
-    def __init__(self, model: Any, tokenizer: Any, names: list[str], max_length: int) -> None:
-        self._model = model
-        self._tokenizer = tokenizer
-        self._names = names
-        self._max_length = max_length
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Return what a reader of the answers has to know."""
+        return (f"{self._cut} texts, repeats among them, were cut to {self._longest} tokens",) if self._cut else ()
 
     def fit(self, texts: Sequence[str], labels: Sequence[str]) -> None:
-        """Do nothing: it has learnt already."""
+        """Do nothing: it is trained."""
 
     def predict(self, texts: Sequence[str]) -> Sequence[Prediction]:
-        """Return the likeliest label of each text, and its probability."""
-        torch = need("torch", LLM)
+        """Return the likeliest label of each text."""
+        if not texts:
+            return []
         batch = self._tokenizer(
-            list(texts), padding=True, truncation=True, max_length=self._max_length, return_tensors="pt"
-        ).to(self._model.device)
-        with torch.inference_mode():
-            likely = torch.softmax(self._model(**batch).logits.float(), -1).cpu()
-        counts = batch["attention_mask"].sum(-1).tolist()
+            list(texts), padding=True, truncation=self._longest is not None, max_length=self._longest,
+            return_tensors="pt",
+        )  # fmt: skip
+        counts = batch["attention_mask"].sum(dim=1).tolist()
+        self._cut += self._count_cut(batch, counts)
+        with need("torch", weights.INSTALL).inference_mode():
+            logits = self._model(**batch.to(self._model.device)).logits
+        chances = logits.float().softmax(dim=-1).cpu().numpy() @ self._adds
+        best = chances.argmax(axis=1)
         return [
-            Prediction(self._names[int(row.argmax())], float(row.max()), input_tokens=int(count))
-            for row, count in zip(likely, counts, strict=True)
+            Prediction(self._labels[number], min(1.0, float(row[number])), count)
+            for number, row, count in zip(best, chances, counts, strict=True)
         ]
 
     def close(self) -> None:
-        """Let go of the weights."""
+        """Let go of the model; say how many texts were cut."""
+        if self._cut:
+            _log.warning("greeninfer.bench.texts_cut model=%s texts=%d", self._path, self._cut)
         del self._model
+        weights.let_go(self._device)
+
+    def _count_cut(self, batch: Any, counts: Sequence[int]) -> int:
+        if batch.encodings is None:  # a tokenizer in Python does not tell what it cut
+            return sum(count == self._longest for count in counts)
+        return sum(bool(each.overflowing) for each in batch.encodings)
+
+
+def columns_of(named: Mapping[int, str], renamed: Mapping[str, str], task: Task) -> list[str]:
+    """Return the task's label for each output of a model.
+
+    Args:
+        named: the model's own label of each output.
+        renamed: the task's label by the model's.
+        task: has the labels.
+
+    Raises:
+        StudyError: if labels of the model are none of the task's, or ``renamed`` names one that it does not have.
+    """
+    path = ("options", "labels")
+    own = [str(named[number]) for number in sorted(named)]
+    names = {str(key): str(value) for key, value in renamed.items()}
+    strange = [key for key in names if key not in own]
+    if strange:
+        raise StudyError(f"labels: the model has no label {strange[0]!r}", ", ".join(own), "correct it", path)
+    if len(own) < 2:
+        raise StudyError(f"the model has {len(own)} output, {', '.join(own)}", "a classifier", "another model", path)
+    found = [names.get(each, each) for each in own]
+    unknown = [label for label in found if label not in task.labels]
+    if unknown:
+        what = f"labels {', '.join(unknown)} of the model (it has {', '.join(own)}) are none of {task.dataset}'s"
+        remedy = "labels: {LABEL OF THE MODEL: label of the data set} in the model's options"
+        raise StudyError(what, ", ".join(task.labels), remedy, path)
+    return found
+
+
+def _length(tokenizer: Any, model: Any) -> int | None:
+    """Return how many tokens a text may have."""
+    length = context_length(tokenizer, model)
+    for name, module in model.named_modules():
+        offset = getattr(module, "padding_idx", None)
+        if name.endswith("position_embeddings") and offset is not None and length is not None:
+            # Models of RoBERTa's kind number positions from here on: some of their table is never used.
+            return min(length, int(model.config.max_position_embeddings) - int(offset) - 1)
+    return length
+
+
+def prepare(options: Options) -> None:
+    """Download the weights, so that this is not measured as loading them.
+
+    Raises:
+        ImportError: if a package is not installed.
+        StudyError: if they cannot be had.
+    """
+    weights.fetch(_AUTO, weights.locate(options.path))
+
+
+def open_model(options: Options, task: Task, place: Place) -> Model:
+    """Load the classifier.
+
+    Raises:
+        ImportError: if a package is not installed.
+        StudyError: if it cannot be loaded, or its labels are not the task's.
+    """
+    return Encoder(options, task, place, weights.load(_AUTO, weights.locate(options.path), place, options.dtype))
