@@ -157,7 +157,7 @@ def _go_through(
         begin = _end("fit", begin, phases, far)
         far.at = "warmup"
         counter = _served(model)
-        far.first_call_seconds = _warm_up(model, texts.train, cell.batch_size, protocol.warmup_seconds)
+        far.first_call_seconds = _warm_up(model, texts.train, cell.batch_size, protocol.warmup_seconds, phases.now)
         begin = _end("warmup", begin, phases, far)
         _count_served("warmup", model, counter, far)
         far.at = "steady"
@@ -180,13 +180,13 @@ def _end(name: PhaseName, begin: Mark, phases: Phases, far: Progressed) -> Mark:
     return end
 
 
-def _warm_up(model: Model, texts: Sequence[str], batch_size: int, seconds: float) -> float:
+def _warm_up(model: Model, texts: Sequence[str], batch_size: int, seconds: float, now: Callable[[], float]) -> float:
     """Ask for so long, once at least; return how long the first call took."""
     first, number = None, 0
-    begun = time.perf_counter()
-    while first is None or time.perf_counter() - begun < seconds:
+    begun = now()
+    while first is None or now() - begun < seconds:
         ask(model, texts[number : number + batch_size])
-        first = time.perf_counter() - begun if first is None else first
+        first = now() - begun if first is None else first
         number = number + batch_size if number + batch_size < len(texts) else 0
     return first
 
@@ -226,8 +226,8 @@ def _count_served(name: PhaseName, model: Any, before: float | None, far: Progre
     far.taken[name] = replace(taken, phase=phase, by_domain={} if joules is None else {"served": joules})
     far.quality = None if joules is None else model.quality()
     far.blocks = tuple(replace(block, phase=replace(block.phase, joules=None)) for block in far.blocks)
-    told = "are those that the service charged" if joules is not None else "of the service are not known"
-    far.notes = (*far.notes, f"joules {told}; this machine's are not in them")
+    told = "joules are those that the service charged" if joules is not None else f"{name}: the service told no joules"
+    far.notes = (*far.notes, f"{told}; this machine's are not in them")
 
 
 def _close(model: Model, far: Progressed) -> None:

@@ -137,6 +137,9 @@ class Phases:
         busy_seconds: CPU seconds of the whole machine so far; None where that cannot be told.
         cores: of the machine.
         now, sleep, own_seconds: time, waiting, and the CPU seconds of this process.
+
+    Attributes:
+        now: the clock of all instants.
     """
 
     def __init__(
@@ -156,7 +159,7 @@ class Phases:
         self._idle_watts = idle_watts
         self._busy_seconds = busy_seconds
         self._cores = cores
-        self._now = now
+        self.now = now
         self._sleep = sleep
         self._own_seconds = own_seconds or own_cpu_seconds
 
@@ -238,7 +241,7 @@ class Phases:
             busy = None if self._busy_seconds is None else self._busy_seconds()
         except (OSError, ValueError):
             busy = None
-        return Clocks(self._now(), self._own_seconds(), busy)
+        return Clocks(self.now(), self._own_seconds(), busy)
 
     def _marked(self, before: Clocks, late: tuple[str, ...]) -> Mark:
         recorder = self._recorder
@@ -249,10 +252,10 @@ class Phases:
     def _wait(self) -> tuple[str, ...]:
         """Read until each meter has given joules up to now; return the names of those that do not."""
         waiting = {meter.name for meter in self.meters}
-        deadline = self._now() + max(_PATIENCE_SECONDS, _PATIENCE_PERIODS * self.period_seconds)
+        deadline = self.now() + max(_PATIENCE_SECONDS, _PATIENCE_PERIODS * self.period_seconds)
         while waiting:
             waiting -= {interval.meter for interval in self._monitor.tick(force=True).intervals if interval.deltas}
-            if self._now() > deadline:
+            if self.now() > deadline:
                 break
             if waiting:
                 self._sleep(max(_LOOK_SECONDS, _LOOK_PERIODS * self.period_seconds))

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import cycle
 from typing import Any, Protocol
 
 import numpy as np
@@ -59,6 +59,10 @@ def ask(model: Model, texts: Sequence[str]) -> Sequence[Prediction]:
 class Marks(Protocol):
     """What cuts the time; see ``Phases``."""
 
+    def now(self) -> float:
+        """Return monotonic seconds."""
+        ...
+
     @property
     def period_seconds(self) -> float:
         """Return how often the slowest counter changes."""
@@ -79,7 +83,6 @@ def loop(
     batch_size: int,
     least_seconds: float,
     marks_of: Marks,
-    clock: Callable[[], float] = time.perf_counter,
 ) -> Steady:
     """Go through the texts at least once and for so long; stop between batches once both are done.
 
@@ -91,39 +94,34 @@ def loop(
         batch_size: of a call; the last batch of a pass may be smaller.
         least_seconds: how long at least.
         marks_of: cuts intervals.
-        clock: the one that marks have.
     """
     least_block = BLOCK_PERIODS * marks_of.period_seconds
     batches = [texts[start : start + batch_size] for start in range(0, len(texts), batch_size)]
     predictions: list[Prediction] = []
     seconds: list[float] = []
+    clock = marks_of.now
     marks, counts = [marks_of.mark()], [0]
     begun = block = marks[0].after.instant
-    passes, whole = 0, least_seconds
-    while True:
-        for batch in batches:
-            before = clock()
-            answers = ask(model, batch)
-            now = clock()
-            counts[-1] += len(batch)
-            if not passes:
-                predictions.extend(answers)
-                seconds.extend([now - before] * len(batch))
-                whole = max(least_seconds, (now - begun) * len(texts) / len(predictions))
-            elif now - begun >= least_seconds:
-                break
-            long = max(whole / BLOCKS, least_block)
-            if now - block >= long and begun + whole - now > 0.5 * long:
-                marks.append(marks_of.cut())
-                counts.append(0)
-                block = marks[-1].after.instant
-        else:
-            passes += 1
-            if clock() - begun < least_seconds:
-                continue
-        break
+    done, whole = 0, least_seconds
+    for batch in cycle(batches):
+        before = clock()
+        answers = ask(model, batch)
+        now = clock()
+        done += len(batch)
+        counts[-1] += len(batch)
+        if done <= len(texts):  # the first pass
+            predictions.extend(answers)
+            seconds.extend([now - before] * len(batch))
+            whole = max(least_seconds, (now - begun) * len(texts) / done)
+        if done >= len(texts) and now - begun >= least_seconds:
+            break
+        long = max(whole / BLOCKS, least_block)
+        if now - block >= long and begun + whole - now > 0.5 * long:
+            marks.append(marks_of.cut())
+            counts.append(0)
+            block = marks[-1].after.instant
     marks.append(marks_of.mark())
-    return Steady(tuple(predictions), tuple(seconds), tuple(marks), tuple(counts), sum(counts) // len(texts))
+    return Steady(tuple(predictions), tuple(seconds), tuple(marks), tuple(counts), done // len(texts))
 
 
 def items_of(steady: Steady, rows: npt.NDArray[np.integer[Any]], right: Sequence[str], labels: Sequence[str]) -> Items:

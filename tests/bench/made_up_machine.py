@@ -1,4 +1,4 @@
-"""A machine that exists on paper: its time goes on when it is told to, its power is a formula, its counters have steps."""
+"""A machine on paper: its time goes on when it is told to, its power is a formula, its counters move in steps."""
 
 from __future__ import annotations
 
@@ -129,9 +129,7 @@ def measuring(
 ) -> Iterator[Phases]:
     """Give phases on a monitor that reads the machine's meters; its thread is not started."""
     recorder = Recorder()
-    monitor = Monitor(
-        Settings(exporters=()), meters=machine.meters, exporters=[recorder], clock=machine, share=Whole()
-    )
+    monitor = Monitor(Settings(exporters=()), meters=machine.meters, exporters=[recorder], clock=machine, share=Whole())
     monitor.tick(force=True)
     try:
         yield Phases(

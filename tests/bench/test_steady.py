@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -28,19 +29,19 @@ class Timed:
     seconds: float = 1.0
     period_seconds: float = 0.0
     wrong: dict[int, int] = field(default_factory=dict)
-    now: float = 100.0
+    time: float = 100.0
     calls: list[list[str]] = field(default_factory=list)
     made: list[str] = field(default_factory=list)
 
-    def clock(self) -> float:
-        return self.now
+    def now(self) -> float:
+        return self.time
 
     def fit(self, texts: Sequence[str], labels: Sequence[str]) -> None: ...
 
     def close(self) -> None: ...
 
     def predict(self, texts: Sequence[str]) -> list[Prediction]:
-        self.now += self.seconds
+        self.time += self.seconds
         answers = [Prediction(f"{text} in call {len(self.calls)}") for text in texts]
         extra = self.wrong.get(len(self.calls), 0)
         self.calls.append(list(texts))
@@ -54,17 +55,17 @@ class Timed:
 
     def _made(self, what: str, rest: float) -> Mark:
         self.made.append(what)
-        before = Clocks(self.now, 0.0, None)
-        self.now += rest
-        return Mark(before, Clocks(self.now, 0.0, None))
+        before = Clocks(self.time, 0.0, None)
+        self.time += rest
+        return Mark(before, Clocks(self.time, 0.0, None))
 
 
 def run(timed: Timed, texts: Sequence[str] = TEXTS, batch_size: int = 1, least_seconds: float = 0.0):
-    return loop(timed, texts, batch_size, least_seconds, timed, timed.clock)
+    return loop(timed, texts, batch_size, least_seconds, timed)
 
 
 def lengths(marks: Sequence[Mark]) -> list[float]:
-    return [end.before.instant - begin.after.instant for begin, end in zip(marks, marks[1:], strict=False)]
+    return [end.before.instant - begin.after.instant for begin, end in itertools.pairwise(marks)]
 
 
 def test_every_text_is_asked_once_in_order_however_short_the_time() -> None:
@@ -168,11 +169,11 @@ def test_items_say_what_is_not_known_and_labels_outside_the_task_are_unparsable(
 
     class Answers(Timed):
         def predict(self, texts: Sequence[str]) -> list[Prediction]:
-            self.now += 0.25
+            self.time += 0.25
             return answers
 
     timed = Answers()
-    steady = loop(timed, ["x", "y", "z"], 3, 0.0, timed, timed.clock)
+    steady = loop(timed, ["x", "y", "z"], 3, 0.0, timed)
     items = items_of(steady, np.array([40, 7, 19]), ["b", "a", "a"], ("a", "b"))
     assert items.item.tolist() == [40, 7, 19]
     assert items.label.tolist() == [1, 0, 0]

@@ -161,4 +161,4 @@ def _listed(task: Task, words: Mapping[str, str]) -> str:
 
 
 def _explained(template: str, task: Task, words: Mapping[str, str]) -> str:
-    return template.replace("{categories}.", "\n{list}") if _meanings(task, words) else template
+    return template.replace(" {categories}.", "\n{list}") if _meanings(task, words) else template

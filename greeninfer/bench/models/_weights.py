@@ -39,11 +39,12 @@ def locate(path: str, cache: str = "") -> str:
     place = Path(path).expanduser()
     if place.suffix.lower() == ".gguf":
         return str(gguf.converted(place, Path(cache).expanduser() if cache else default_cache()))
-    if place.is_dir():
+    if path.strip() and place.is_dir():
         _check_folder(place)
         return str(place)
-    if place.exists() or path.startswith((".", "/", "~")) or path.count("/") > 1 or not path.strip():
-        what = f"path={path!r} is not there" if not place.exists() else f"path={path!r} is a file"
+    is_file = place.is_file()
+    if is_file or not path.strip() or path.startswith((".", "/", "~")) or path.count("/") > 1:
+        what = f"path={path!r} is a file" if is_file else f"path={path!r} is not there"
         allowed = "a folder with config.json and *.safetensors, a .gguf file, or an id ORGANISATION/NAME"
         raise StudyError(what, allowed, "correct the path", _PATH)
     return path

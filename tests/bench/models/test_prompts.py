@@ -56,7 +56,7 @@ def test_short() -> None:
 def test_plain() -> None:
     asked = "Classify the text as one of these categories: negative, positive.\nText: "
     assert made("plain") == Prompt(asked, "\nSentiment:")
-    explained = "Classify the text as one of these categories: \n- access: cannot log in at all\n- money\nText: "
+    explained = "Classify the text as one of these categories:\n- access: cannot log in at all\n- money\nText: "
     assert made("plain", TICKETS).before == explained
 
 
