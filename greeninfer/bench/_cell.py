@@ -18,11 +18,12 @@ from typing import Any
 from greeninfer._energy import Quality
 from greeninfer._monitor import Monitor
 from greeninfer._settings import Settings
+from greeninfer.bench._cpu_time import machine_cpu
 from greeninfer.bench._folder import STUDY, write_cell
 from greeninfer.bench._job import Job, read_job
 from greeninfer.bench._launch import CANNOT_KEEP
 from greeninfer.bench._model import Model, Place, Task
-from greeninfer.bench._phases import Mark, Phases, Recorder, Taken, machine_cpu
+from greeninfer.bench._phases import Mark, Phases, Recorder, Taken
 from greeninfer.bench._records import Items, PhaseName, Run
 from greeninfer.bench._splits import Split, draw
 from greeninfer.bench._steady import Steady, ask, items_of, loop
@@ -167,7 +168,7 @@ def _go_through(
         far.steady = loop(model, texts.test, cell.batch_size, floor, phases)
         marks = far.steady.marks
         far.taken["steady"] = phases.between(marks[0], marks[-1])
-        far.blocks = tuple(map(phases.between, marks, marks[1:]))
+        far.blocks = phases.blocks(marks)
         far.quality = phases.quality
         far.notes = (*far.notes, *getattr(model, "notes", ()))
         _count_served("steady", model, counter, far)

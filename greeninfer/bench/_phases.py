@@ -25,20 +25,16 @@ each; so much is not taken for others.
 
 from __future__ import annotations
 
-import os
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
-from pathlib import Path
-from resource import RUSAGE_CHILDREN, getrusage
+from itertools import pairwise
 
 from greeninfer._energy import Quality
 from greeninfer._monitor import Monitor
 from greeninfer._records import NANO, MeterInfo, Settlement
-from greeninfer._settings import Settings
-from greeninfer._share import CpuTime, busy_seconds
+from greeninfer.bench._cpu_time import Clocks, own_cpu_seconds
 from greeninfer.bench._records import Phase
 
 _ORDER: tuple[Quality, ...] = ("measured", "shared", "estimated")
@@ -74,21 +70,6 @@ class Recorder:
 
     def close(self) -> None:
         """Do nothing."""
-
-
-@dataclass(frozen=True, slots=True)
-class Clocks:
-    """What the clocks said at an instant.
-
-    Args:
-        instant: monotonic seconds.
-        cpu_seconds: of this process and its children so far.
-        busy_seconds: of all processes so far; None where the machine does not tell.
-    """
-
-    instant: float
-    cpu_seconds: float
-    busy_seconds: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,15 +177,22 @@ class Phases:
         self._monitor.tick(force=True)
         return self._marked(before, ())
 
-    def between(self, begin: Mark, end: Mark) -> Taken:
-        """Return what was used between two marks."""
+    def blocks(self, marks: Sequence[Mark]) -> tuple[Taken, ...]:
+        """Return what was used between each two marks, which add up to the whole.
+
+        The share is that of the whole: the kernel's clock is too coarse to tell others in a tenth of a second.
+        """
+        whole = marks[0], marks[-1]
+        return tuple(self.between(begin, end, whole) for begin, end in pairwise(marks))
+
+    def between(self, begin: Mark, end: Mark, whole: tuple[Mark, Mark] | None = None) -> Taken:
+        """Return what was used between two marks; ``whole`` is what the share is taken of, if something longer."""
         seconds = end.before.instant - begin.after.instant
         own = end.before.cpu_seconds - begin.after.cpu_seconds
-        others = self._others(begin.after, end.after)
-        busy = end.after.cpu_seconds - begin.after.cpu_seconds + (others or 0.0)
-        share, other_share = (own / busy, (others or 0.0) / busy) if busy > 0.0 else (1.0, 0.0)
+        share, told = self._shares(*(whole or (begin, end)))
+        other_share = told or 0.0
         notes = []
-        if others is None:
+        if told is None:
             notes.append("what other processes used is not known: all joules of the processor count as the model's")
         bare = Phase(seconds, own, ticks=int(seconds / self.period_seconds) if self.period_seconds else 0)
         missing = [f"{name} gave no reading at the end of a phase" for name in {*begin.late, *end.late}]
@@ -226,7 +214,6 @@ class Phases:
                 by_domain[name] = dynamic * part + min(joules, (watts or 0.0) * seconds)
                 other += dynamic * others_part
                 net = None if net is None or watts is None else net + dynamic * part
-        told = None if others is None else other_share
         if missing:
             return Taken(bare, {}, told, (*notes, *(f"{each}: joules are not known" for each in sorted(set(missing)))))
         if not by_domain:
@@ -266,24 +253,16 @@ class Phases:
             return meter.idle_watts
         return self._idle_watts.get(domain)
 
+    def _shares(self, begin: Mark, end: Mark) -> tuple[float, float | None]:
+        """Return the part of the work, and of other processes, in what kept the machine busy until the last reading."""
+        own, others = end.before.cpu_seconds - begin.after.cpu_seconds, self._others(begin.after, end.after)
+        busy = end.after.cpu_seconds - begin.after.cpu_seconds + (others or 0.0)
+        if busy <= 0.0:
+            return 1.0, others
+        return own / busy, None if others is None else others / busy
+
     def _others(self, begin: Clocks, end: Clocks) -> float | None:
         if begin.busy_seconds is None or end.busy_seconds is None:
             return None
         own, late = end.cpu_seconds - begin.cpu_seconds, self._cores * _JIFFY_SECONDS
         return max(0.0, end.busy_seconds - begin.busy_seconds - own - late)
-
-
-def machine_cpu(settings: Settings) -> tuple[Callable[[], float] | None, int]:
-    """Return what tells the busy seconds of all processors together (None where nothing does), and their number."""
-    stat = Path(settings.proc_root) / "stat"
-    try:
-        counts = busy_seconds(stat) > 0.0  # in some sandboxes (gVisor) it is 0 for ever
-        return partial(busy_seconds, stat) if counts else None, CpuTime(settings.proc_root, 0.0).cores
-    except (OSError, ValueError):
-        return None, os.cpu_count() or 1
-
-
-def own_cpu_seconds() -> float:
-    """Return the CPU seconds of this process, all its threads, and of children that have ended."""
-    children = getrusage(RUSAGE_CHILDREN)
-    return time.process_time() + children.ru_utime + children.ru_stime

@@ -102,6 +102,7 @@ class Meter:
         self.info = MeterInfo(name, self._domains, quality, period_seconds, gain, "made up", known)
         self.fault = ""
         self.is_away = self.is_frozen = False
+        self._stuck: dict[int, float] = {}
         machine.meters.append(self)
 
     def count(self, since: float, seconds: float, own_cores: float, other_cores: float) -> None:
@@ -117,7 +118,13 @@ class Meter:
             raise MeterError(self.info.name, "vanished", "it was pulled out")
         fault, self.fault = self.fault, ""
         instant = self._machine.now()
-        return tuple(Reading(domain, self._shown, instant, fault) for domain in self._domains)
+        return tuple(
+            Reading(domain, self._stuck.get(domain.index, self._shown), instant, fault) for domain in self._domains
+        )
+
+    def stick(self, index: int) -> None:
+        """Let the counter of one domain stand still from now on."""
+        self._stuck[index] = self._shown
 
     def close(self) -> None:
         pass

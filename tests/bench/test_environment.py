@@ -102,6 +102,7 @@ def test_a_machine_that_is_not_at_rest_is_told(tmp_path: Path) -> None:
     (note,) = told["notes"]
     share = float(note.split("not at rest: ")[1].split("%")[0]) / 100.0
     assert share == pytest.approx(0.3, abs=0.05)
+    assert note.endswith("so its idle power is lower than was seen")
 
 
 def test_without_seconds_at_rest_no_power_is_told(tmp_path: Path) -> None:
@@ -109,6 +110,12 @@ def test_without_seconds_at_rest_no_power_is_told(tmp_path: Path) -> None:
         told = describe(settings, 0.0)
     assert told["idle_watts"] == {}
     assert [meter["name"] for meter in told["meters"]] == ["rapl"]
+
+
+def test_a_counter_that_stands_still_tells_no_power(tmp_path: Path) -> None:
+    with node(tmp_path, watts=0.0) as settings:
+        told = describe(settings, 0.01)
+    assert told["idle_watts"] == {}
 
 
 def test_without_a_meter_it_says_why(tmp_path: Path) -> None:
@@ -125,6 +132,8 @@ def test_a_power_model_tells_its_own_power_at_rest(tmp_path: Path) -> None:
         proc = settings.proc_root
         told = describe(Settings(meters=("estimate",), power_model="3:9", proc_root=proc), 0.1)
     assert told["idle_watts"] == {"estimate/0/cpu": 6.0}  # two cores, though they are busy
+    (note,) = told["notes"]
+    assert note.endswith("of its cores were busy")
 
 
 def test_nothing_tells_whose_machine_it_is(tmp_path: Path) -> None:

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
+from greeninfer.bench._cpu_time import Clocks
 from greeninfer.bench._model import Prediction
-from greeninfer.bench._phases import Clocks, Mark
+from greeninfer.bench._phases import Mark
 from greeninfer.bench._steady import BLOCKS, WrongLength, items_of, loop
 
 TEXTS = [f"text {number}" for number in range(10)]

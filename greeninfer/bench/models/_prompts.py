@@ -1,7 +1,7 @@
 """What a language model is asked: the words for the labels, and the text around the text that is classified.
 
 =====  =================================================================================================
-chat   the model's own chat template: a system message with the labels as a list, the text as the user's
+chat   the model's own chat template: a system message with the labels as a list; the user's has the text, "Category:"
 plain  "Classify the text as one of these categories: a, b. / Text: ... / Category:"
 short  the text, and "Category:" (or "Sentiment:") in a new line
 =====  =================================================================================================
@@ -25,6 +25,7 @@ FEW_WORDS = 3
 
 _SENTIMENT = {"neg": "negative", "pos": "positive", "neu": "neutral"}
 _MARK = "\ue000"  # of the Private Use Area: stands for the text while a chat template is filled in
+_USER = "Text: {text}\n{question}:"
 _SYSTEM = "Classify the user's text as one of these categories:\n{list}\n{answer}"
 _ANSWER = "Answer with the name of the category only."
 _THINK_FIRST = "Think step by step, then answer with the name of the category."
@@ -120,7 +121,7 @@ def make_prompt(
     if form == "chat":
         messages = [
             {"role": "system", "content": filled(system or _SYSTEM)},
-            {"role": "user", "content": filled(template or "{text}").replace("{text}", _MARK)},
+            {"role": "user", "content": filled(template or _USER).replace("{text}", _MARK)},
         ]
         before, _, after = _chat(tokenizer, messages, thinks).partition(_MARK)
         if thinks:

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from greeninfer.bench._model import Place
 from greeninfer.bench._optional import need
 from greeninfer.bench.models import _gguf as gguf
@@ -70,9 +72,10 @@ def load(auto: str, found: str, place: Place, dtype: str = "auto") -> tuple[Any,
     refuse = {"trust_remote_code": False}
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(found, **refuse)
-        model, told = getattr(transformers, auto).from_pretrained(
-            found, dtype=dtype, use_safetensors=True, output_loading_info=True, **refuse
-        )
+        with gguf.quiet(transformers):
+            model, told = getattr(transformers, auto).from_pretrained(
+                found, dtype=dtype, use_safetensors=True, output_loading_info=True, **refuse
+            )
     except (OSError, ValueError, KeyError, RuntimeError, broken) as error:
         remedy = "name a folder or an id of a model with safetensors weights; its own code is never run"
         raise StudyError(f"path={found!r} cannot be loaded: {_brief(error)}", "", remedy, _PATH) from error
@@ -96,6 +99,18 @@ def fetch(auto: str, found: str) -> None:
     """
     if not Path(found).is_dir():
         load(auto, found, Place())
+
+
+def numbers(values: Any) -> Any:
+    """Return what a model computed, an array.
+
+    Raises:
+        StudyError: if it holds NaN, which would pass for the first label, and a certain one.
+    """
+    if bool(np.isnan(values).any()):
+        what = "the model's output is not a number: its weights are damaged, or too large for their dtype"
+        raise StudyError(what, "", "dtype: float32, or bfloat16", ("options", "dtype"))
+    return values
 
 
 def let_go(device: str) -> None:

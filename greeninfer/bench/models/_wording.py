@@ -47,6 +47,9 @@ class Wording:
             what = f"the prompt alone has {bare} tokens, and the model has room for {max(0, room)}"
             remedy = "prompt: short, a smaller reasoning_tokens, or a model with a longer context"
             raise StudyError(what, "", remedy, ("options", "prompt"))
+        # An empty text in a template of nothing else has no token, and a model has to read one to go on.
+        starts = (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id)
+        self._start = next((int(each) for each in starts if each is not None), 0)
 
     def text(self, text: str) -> Worded:
         """Return the tokens of a text in its prompt; the text is cut where they are too many, never the prompt."""
@@ -83,7 +86,7 @@ class Wording:
         return text
 
     def _around(self, text: str) -> list[int]:
-        return self._encoded(self._prompt.before + text + self._prompt.after)
+        return self._encoded(self._prompt.before + text + self._prompt.after) or [self._start]
 
     def _encoded(self, text: str) -> list[int]:
         ids = [int(each) for each in self._tokenizer.encode(text, add_special_tokens=self._prompt.special)]

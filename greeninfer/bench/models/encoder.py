@@ -82,7 +82,7 @@ class Encoder:
         self._cut += self._count_cut(batch, counts)
         with need("torch", weights.INSTALL).inference_mode():
             logits = self._model(**batch.to(self._model.device)).logits
-        chances = logits.float().softmax(dim=-1).cpu().numpy() @ self._adds
+        chances = weights.numbers(logits.float().softmax(dim=-1).cpu().numpy()) @ self._adds
         best = chances.argmax(axis=1)
         return [
             Prediction(self._labels[number], min(1.0, float(row[number])), count)

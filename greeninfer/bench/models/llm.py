@@ -181,7 +181,7 @@ class LanguageModel:
                 prefix, read, thought = self._begun(part)
                 found.append(score_labels(prefix, self._scored).double().cpu().numpy())
                 counts += zip(read, [each.count for each in thought], strict=True)
-        return np.concatenate(found), counts
+        return weights.numbers(np.concatenate(found)), counts
 
     def _written(self, texts: Sequence[str]) -> list[Prediction]:
         found = []
@@ -193,6 +193,7 @@ class LanguageModel:
         return found
 
     def _parsed(self, answer: Written, read: int, thought: Written) -> Prediction:
+        weights.numbers(np.float64(answer.log_probability))
         label = self._parser.read(self._wording.read(answer.tokens))
         confidence = None if label is None else math.exp(min(0.0, answer.log_probability) / answer.count)
         return Prediction(label, confidence, read, answer.count, thought.count)

@@ -99,7 +99,7 @@ def test_a_chat_scores_the_end_of_the_message_too(folder: Path, plain: tuple[Any
     tokenizer, inside = plain
     asked = (
         "<|start|>system\nClassify the user's text as one of these categories:\n- mixed feelings\n- negative\n"
-        "- positive\nAnswer with the name of the category only.<|end|>\n<|start|>user\nbad<|end|>\n"
+        "- positive\nAnswer with the name of the category only.<|end|>\n<|start|>user\nText: bad\nCategory:<|end|>\n"
         "<|start|>assistant\n"
     )
     ids = tokenizer.encode(asked, add_special_tokens=False)
@@ -194,22 +194,70 @@ def test_generation_writes_what_plain_passes_write(folder: Path, plain: tuple[An
             assert answer.confidence == pytest.approx(sure, abs=1e-5)
 
 
-def test_rows_that_end_early_do_not_disturb_the_others(folder: Path, plain: tuple[Any, Any]) -> None:
-    """Every token that some text writes first ends its answer: some rows end at once, the others go on alone."""
-    tokenizer, inside = plain
-    model = opened(folder, prompt="short", answer="generation", reasoning_tokens=8, max_new_tokens=6)
-    head = "\nLet's think step by step."
-    firsts = [greedy(inside, tokenizer.encode(text + head), 8, end=-1) for text in TEXTS]
-    end = firsts[0][3]
+def ending(model: LanguageModel, plain: tuple[Any, Any], head: str) -> int:
+    """Have a token end answers that some texts write soon, others later or never; return it."""
+    firsts = [greedy(plain[1], plain[0].encode(text + head), 8, end=-1) for text in TEXTS]
+    end = next(
+        token
+        for token in firsts[0]
+        if len({row.index(token) if token in row else -1 for row in firsts}) > 2 and token != firsts[0][0]
+    )
     model._reader.ends = frozenset({end})
-    thoughts = [greedy(inside, tokenizer.encode(text + head), 8, end=end) for text in TEXTS]
-    assert len({len(each) for each in thoughts}) > 1
-    answers = model.predict(TEXTS)
-    for text, thought, answer in zip(TEXTS, thoughts, answers, strict=True):
-        assert answer.reasoning_tokens == len(thought) <= 8
-        kept = thought[:-1] if thought[-1] == end else thought
+    return end
+
+
+@pytest.mark.parametrize("budget", range(1, 9))
+def test_rows_that_end_early_do_not_disturb_the_others(folder: Path, plain: tuple[Any, Any], budget: int) -> None:
+    tokenizer, inside = plain
+    model = opened(folder, prompt="short", reasoning_tokens=budget)
+    head = "\nLet's think step by step."
+    end = ending(model, plain, head)
+    scores, counts = model._scores(TEXTS)
+    for text, row, (_, thought) in zip(TEXTS, scores, counts, strict=True):
+        written = greedy(inside, tokenizer.encode(text + head), budget, end=end)
+        assert thought == len(written)
+        kept = written[:-1] if written[-1] == end else written
         ids = [*tokenizer.encode(text + head), *kept, *tokenizer.encode("\nCategory:")]
-        assert answer.output_tokens == len(greedy(inside, ids, 6, end=end))
+        words = (" mixed feelings", " negative", " positive")
+        wanted = [log_probability(inside, ids, tokenizer.encode(word)) for word in words]
+        np.testing.assert_allclose(row, wanted, atol=1e-4)
+
+
+def test_an_answer_that_ends_early_is_counted_to_its_end(folder: Path, plain: tuple[Any, Any]) -> None:
+    tokenizer, inside = plain
+    model = opened(folder, prompt="short", answer="generation", max_new_tokens=8)
+    end = ending(model, plain, "\nCategory:")
+
+    class Anything:
+        def read(self, answer: str) -> str:
+            return "pos"
+
+    model._parser = Anything()  # type: ignore[assignment]
+    lengths = set()
+    for text, answer in zip(TEXTS, model.predict(TEXTS), strict=True):
+        ids = tokenizer.encode(short(text))
+        written = greedy(inside, ids, 8, end=end)
+        lengths.add(len(written))
+        assert answer.output_tokens == len(written)
+        sure = math.exp(log_probability(inside, ids, written) / len(written))
+        assert answer.confidence == pytest.approx(sure, abs=1e-5)
+    assert len(lengths) > 1
+
+
+def test_positions_do_not_count_what_fills_up(tmp_path: Path) -> None:
+    """A model of GPT-2's kind learns each position by itself: a shift by the filling changes all its answers."""
+    from bench.models.tiny_models import make_tokenizer
+
+    tokenizer = make_tokenizer(tmp_path)
+    torch.manual_seed(0)
+    config = transformers.GPT2Config(
+        vocab_size=len(tokenizer), n_embd=32, n_layer=2, n_head=4, n_positions=64, initializer_range=0.4,
+        bos_token_id=1, eos_token_id=0,
+    )  # fmt: skip
+    inside = transformers.GPT2LMHeadModel(config).eval()
+    inside.save_pretrained(tmp_path)
+    scores, _ = opened(tmp_path, prompt="short")._scores(TEXTS)
+    np.testing.assert_allclose(scores, [by_hand((tokenizer, inside), text) for text in TEXTS], atol=1e-4)
 
 
 @pytest.mark.parametrize("budget", [1, 5, 30])

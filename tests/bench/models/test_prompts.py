@@ -62,14 +62,14 @@ def test_plain() -> None:
 
 def test_chat() -> None:
     system = "Classify the user's text as one of these categories:\n- negative\n- positive\nAnswer with the name of the category only."  # noqa: E501
-    before = f"<system>{system}<end><user>"
-    assert made("chat") == Prompt(before, "<end><assistant>", space="", special=False, ends=True)
+    before = f"<system>{system}<end><user>Text: "
+    assert made("chat") == Prompt(before, "\nSentiment:<end><assistant>", space="", special=False, ends=True)
 
 
 @pytest.mark.parametrize(
     ("form", "after"),
     [("short", "\nLet's think step by step."), ("plain", "\nLet's think step by step."),
-     ("chat", "<end><assistant>Let's think step by step.")],
+     ("chat", "\nSentiment:<end><assistant>Let's think step by step.")],
 )  # fmt: skip
 def test_thinking_comes_before_the_answer(form: Form, after: str) -> None:
     prompt = made(form, thinks=True)
