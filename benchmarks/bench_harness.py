@@ -153,7 +153,7 @@ def compare(rounds: int, seconds: float) -> Report:
 
 def show(report: Report, part: int, what: str, found: dict[float, list[tuple[Took, Took]]], how: str) -> None:
     """Print what both sides took, and whether that is near enough."""
-    rows, off, clearly = [], [], []
+    rows, off, clearly, unsure = [], [], [], []
     for milliseconds, sides in found.items():
         pairs = [(ours[part], theirs[part]) for ours, theirs in sides]
         known = [(ours, theirs) for ours, theirs in pairs if ours is not None and theirs]
@@ -163,6 +163,8 @@ def show(report: Report, part: int, what: str, found: dict[float, list[tuple[Too
         ratios = [ours / theirs for ours, theirs in known]
         middle, fastest = statistics.median(ratios), min(each[0] for each in known) / min(each[1] for each in known)
         off.append(abs(middle - 1.0))
+        quarters = statistics.quantiles(ratios, n=4)
+        unsure.append((quarters[2] - quarters[0]) / 2.0)
         clearly.append(min(abs(middle - 1.0), abs(fastest - 1.0)))
         least = f"{min(each[0] for each in known) * 1e3:.3f}"
         between = f"{min(ratios):.4f} to {max(ratios):.4f}"
@@ -170,6 +172,10 @@ def show(report: Report, part: int, what: str, found: dict[float, list[tuple[Too
     unit = "ms" if part == 0 else "mJ"
     head = ["item", f"least {unit} per text", "measured / bare, median", "over rounds", "least / least"]
     report.table(f"{what.capitalize()} of the measured loop against the bare one, {how}", head, rows)
+    if max(unsure) > LIMIT:
+        why = f"half of the rounds are {max(unsure):.1%} and more off their middle; let nothing else run"
+        report.unknown(f"{what} within {LIMIT:.0%} of the bare loop", why)
+        return
     figure = f"{max(off):.2%} at worst, items of {min(MILLISECONDS):g} ms and more"
     # Where neither the median nor the best rounds are near, it is not the machine's other work.
     counts = max(clearly) > CLEARLY
@@ -187,7 +193,7 @@ def main() -> int:
     if arguments.bare:
         loop(arguments.bare, arguments.seconds)
         return 0
-    rounds, seconds = (3, 1.0) if arguments.quick else (arguments.rounds, arguments.seconds)
+    rounds, seconds = (3, 1.0) if arguments.quick else (max(2, arguments.rounds), arguments.seconds)
     status = compare(rounds, seconds).end()
     return status if arguments.check else 0
 

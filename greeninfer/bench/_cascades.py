@@ -28,6 +28,9 @@ GAINS = (0.0001, 0.02, 0.06, 0.15, 0.3)
 NEVER = 0.005
 """A last stage that fewer of the texts reach makes no cascade."""
 
+MOST = 8
+"""Cascades that come out for one machine and data set: more than that nobody compares."""
+
 
 def search(
     results: Results | Sequence[Results],
@@ -43,6 +46,8 @@ def search(
     Models combine that answered the same texts on one machine and device, at one batch size; from small to large in
     joules. For each pair a few cascades come out, from frugal to accurate. Left out is what a single model or a shorter
     cascade does at no more joules and no fewer right answers on the same texts; of three stages only the best stay.
+    Always answering the commonest label is no stage. Off the front, what gains no more over a mixture of its stages
+    than its interval is wide stays out as well; of the rest come the ``MOST`` that gain most.
 
     Args:
         results: one or more results folders.
@@ -67,7 +72,7 @@ def search(
         order = np.random.default_rng((seed, 4)).permutation(int(table.text.max()) + 1)
         fold = (order[table.text] % folds).astype(np.int32)
         found += scored(list(_worthwhile(_stages(table), fold, folds, max_stages)), table, fold, seed)
-    placed = mark_front(singles, found)[1]
+    placed = mark_front(singles, _few(singles, mark_front(singles, found)[1]))[1]
     return tuple(sorted(placed, key=lambda each: (each.stages[0].machine, each.stages[0].dataset, each.joules.value)))
 
 
@@ -96,6 +101,35 @@ def mark_front(
     )
 
 
+def gain_over(cascade: CascadeResult, singles: Sequence[Candidate]) -> float:
+    """Return by how much a cascade is more accurate than the best mixture of single models at its joules.
+
+    A mixture sends each request to one of two models by a coin: it lies on the line between both.
+    """
+    spent = cascade.joules.value
+    alone = [(each.joules.value, each.accuracy.value) for each in singles if each.joules is not None]
+    below = [each for each in alone if each[0] <= spent]
+    above = [each for each in alone if each[0] > spent]
+    reached = [accuracy for _, accuracy in below]
+    for (low, worse), (high, better) in itertools.product(below, above):
+        reached.append(worse + (better - worse) * (spent - low) / (high - low))
+    return cascade.accuracy.value - max(reached, default=0.0)
+
+
+def _few(singles: Sequence[Candidate], found: Sequence[CascadeResult]) -> list[CascadeResult]:
+    """Return the cascades of each machine and data set that bring most, those on the front first."""
+    by_key = {each.key: each for each in singles}
+    rooms: dict[tuple[str, str], list[tuple[bool, float, CascadeResult]]] = {}
+    for each in found:
+        gain = gain_over(each, [by_key[key] for key in each.stages])
+        low, high = each.accuracy.low, each.accuracy.high
+        told_apart = low is not None and high is not None and gain > (high - low) / 2
+        if each.on_front or told_apart:
+            room = rooms.setdefault((each.stages[0].machine, each.stages[0].dataset), [])
+            room.append((not each.on_front, -gain, each))
+    return [each for room in rooms.values() for _, _, each in sorted(room, key=lambda one: one[:2])[:MOST]]
+
+
 def _joules(each: Candidate | CascadeResult) -> float | None:
     return None if each.joules is None else each.joules.value
 
@@ -104,7 +138,7 @@ def _stages(table: Table) -> list[Stage]:
     """Return the models that have joules, from small to large."""
     stages = []
     for answers in table.answers:
-        if answers.candidate.joules is None:
+        if answers.candidate.joules is None or answers.candidate.kind == "majority":
             continue
         known = answers.confidence[~np.isnan(answers.confidence)]
         usable = len(known) > 0 and float(known.min()) >= 0.0 and float(known.max()) <= 1.0

@@ -206,7 +206,7 @@ class Phases:
                 covered = end.seconds.get(name, 0.0) - begin.seconds.get(name, 0.0)
                 if end.faults.get(name, 0) > begin.faults.get(name, 0):
                     missing.append(f"{name} was reset or lost")
-                elif covered < 0.9 * seconds - 2.0 * meter.period_seconds:
+                elif covered < 0.9 * seconds - (2.0 * meter.period_seconds if whole else 0.0):
                     missing.append(f"{name} was away")
                 part, others_part = (1.0, 0.0) if domain.device == "gpu" else (share, other_share)
                 watts = self._at_rest(meter, name)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from greeninfer.bench._candidates import Candidate, Figure
 from greeninfer.bench._proxy import Proxy
+from greeninfer.bench.report._dots import Dot, Dots
 from greeninfer.bench.report._facts import BASELINE, Facts, Group
 from greeninfer.bench.report._numbers import between, share, si
 from greeninfer.bench.report._plot import Plot, Point, stepped
 from greeninfer.bench.report._tables import label
 
 THOUSAND = 1000.0
+PHASES = ("load", "fit", "warmup", "steady")
+PHASE_WORDS = ("load, once", "fit, once", "warm-up, once", "steady, per 1,000 requests")
 
 
 def energy_chart(group: Group, kinds: tuple[str, ...]) -> Plot | None:
@@ -25,9 +28,10 @@ def energy_chart(group: Group, kinds: tuple[str, ...]) -> Plot | None:
     ]  # fmt: skip
     for chain in group.cascades:
         name = " → ".join(key.model for key in chain.stages)
-        tip = f"{name}\naccuracy {share(chain.accuracy)}\n{between(chain.joules, 'J', THOUSAND)} per 1,000 requests"
+        cost = f"{between(chain.joules, 'J', THOUSAND)} per 1,000 requests"
+        tip = f"{group.number(chain)} {name}\naccuracy {share(chain.accuracy)}\n{cost}"
         if chain.joules.value > 0.0:
-            points.append(Point(name, len(kinds), chain.joules.value * THOUSAND, chain.accuracy.value,
+            points.append(Point(group.number(chain), len(kinds), chain.joules.value * THOUSAND, chain.accuracy.value,
                                 _range(chain.joules, THOUSAND), _range(chain.accuracy), "diamond", chain.on_front,
                                 tip))  # fmt: skip
     if not points:
@@ -74,6 +78,37 @@ def budget_chart(group: Group, kinds: tuple[str, ...]) -> Plot | None:
         lines.append(tuple((each.x, each.y) for each in made))
     return Plot(f"Reasoning budget: {group.title}", "joules per 1,000 requests (gross)", "accuracy", tuple(points),
                 lines=tuple(lines))  # fmt: skip
+
+
+def phase_chart(group: Group) -> Dots | None:
+    """Return what starting costs once beside 1,000 requests, model by model; None without joules."""
+    rows = []
+    for each in group.models or group.candidates:
+        held = [(name, each.phases[name].joules) for name in ("load", "fit", "warmup") if name in each.phases]
+        held.append(("steady", each.joules.value * THOUSAND if each.joules else None))
+        dots = tuple(
+            Dot(number, joules, f"{label(each, group)}\n{PHASE_WORDS[number]} {si(joules, 'J')}")
+            for number, joules in ((PHASES.index(name), joules) for name, joules in held)
+            if joules is not None and joules > 0.0
+        )  # fmt: skip
+        if dots:
+            rows.append((label(each, group), dots))
+    return Dots(f"Energy by phase: {group.title}", "joules", tuple(rows), PHASE_WORDS) if rows else None
+
+
+def machine_chart(facts: Facts) -> Dots | None:
+    """Return joules per 1,000 requests of each model, a colour for each machine; None with one machine."""
+    machines = tuple(dict.fromkeys(each.key.machine for each in facts.candidates))
+    held: dict[str, list[Dot]] = {}
+    for each in facts.candidates:
+        if each.joules and each.joules.value > 0.0 and each.kind != BASELINE:
+            told = f"{each.key} on {each.key.machine}\n{between(each.joules, 'J', THOUSAND)} per 1,000 requests"
+            dot = Dot(machines.index(each.key.machine), each.joules.value * THOUSAND, told)
+            held.setdefault(f"{each.key.dataset}: {each.key.model}", []).append(dot)
+    if len(machines) < 2 or not held:
+        return None
+    rows = tuple((name, tuple(dots)) for name, dots in held.items())
+    return Dots("Machines side by side", "joules per 1,000 requests (gross)", rows, machines)
 
 
 def kinds_of(facts: Facts) -> tuple[str, ...]:

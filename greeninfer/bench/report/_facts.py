@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from greeninfer.bench._candidates import Candidate, CascadeResult
-from greeninfer.bench._cascades import search
+from greeninfer.bench._cascades import gain_over, search
 from greeninfer.bench._front import front
 from greeninfer.bench._proxy import Proxy, cores_of, fit
 from greeninfer.bench._records import Results
@@ -68,6 +68,22 @@ class Group:
     def title(self) -> str:
         """Return data set and machine, as a person reads them."""
         return f"{self.dataset} on {self.machine}"
+
+    @property
+    def models(self) -> tuple[Candidate, ...]:
+        """Return the candidates without the baseline."""
+        return tuple(each for each in self.candidates if each.kind != BASELINE)
+
+    def number(self, chain: CascadeResult) -> str:
+        """Return the name of a cascade in charts and tables, such as C1."""
+        return f"C{self.cascades.index(chain) + 1}"
+
+    def best_cascades(self, most: int) -> tuple[CascadeResult, ...]:
+        """Return so many cascades on the front that gain most over single models, the most frugal first."""
+        singles = self.models or self.candidates
+        on = [each for each in self.cascades if each.on_front]
+        best = sorted(on, key=lambda each: -gain_over(each, singles))[:most]
+        return tuple(sorted(best, key=lambda each: each.joules.value))
 
     @property
     def least_joules(self) -> float | None:

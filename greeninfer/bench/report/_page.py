@@ -5,19 +5,28 @@ from __future__ import annotations
 import html
 from importlib import resources
 
-from greeninfer.bench.report._charts import budget_chart, energy_chart, kinds_of, proxy_chart
+from greeninfer.bench.report._charts import (
+    budget_chart,
+    energy_chart,
+    kinds_of,
+    machine_chart,
+    phase_chart,
+    proxy_chart,
+)
+from greeninfer.bench.report._dots import Dots, draw_dots
 from greeninfer.bench.report._facts import Facts, Group
 from greeninfer.bench.report._plot import Plot, draw
 from greeninfer.bench.report._tables import (
     Table,
+    answer_table,
     budget_table,
-    front_words,
     machine_table,
     main_table,
     phase_table,
     proxy_table,
+    sure_words,
 )
-from greeninfer.bench.report._words import HOW_TO_READ, environment, failures, protocol
+from greeninfer.bench.report._words import HOW_TO_READ, environment, environment_table, failures, protocol
 
 
 def render_page(facts: Facts) -> str:
@@ -25,13 +34,13 @@ def render_page(facts: Facts) -> str:
     style, script = (resources.files(__package__).joinpath(name).read_text("utf-8") for name in ("page.css", "page.js"))
     kinds, title = kinds_of(facts), html.escape(facts.title)
     colours = {str(each.key): kinds.index(each.kind) for each in facts.candidates}
-    answer = "".join(f"<p>{html.escape(front_words(group))}</p>" for group in facts.groups)
+    answer = "".join(map(_answer, facts.groups))
     body = [
         f'<header><h1>{title}</h1><section class="answer">{answer or "<p>No cell went well.</p>"}</section></header>'
     ]
     body += [_group(group, kinds) for group in facts.groups]
     machines = machine_table(facts)
-    body += [_section(machines, None)] if machines else []
+    body += [_section(machines, machine_chart(facts))] if machines else []
     body += [_section(proxy_table(each), proxy_chart(each, colours)) for each in facts.proxies]
     body += [f"<section><h2>How to read it</h2>{_list(HOW_TO_READ)}</section>", _failures(facts), _measured(facts)]
     return (
@@ -44,15 +53,24 @@ def render_page(facts: Facts) -> str:
     )
 
 
+def _answer(group: Group) -> str:
+    table = answer_table(group)
+    shown = f"<h2>{html.escape(table.title)}</h2>{_table(table)}" if table else ""
+    return f"{shown}<p>{html.escape(sure_words(group))}</p>"
+
+
 def _group(group: Group, kinds: tuple[str, ...]) -> str:
     plot = energy_chart(group, kinds)
     drawn = {each.series for each in plot.points} if plot else set()
     buttons = "".join(_legend(kinds.index(kind), kind) for kind in kinds if kinds.index(kind) in drawn)
     buttons += _legend(len(kinds), "cascades") if group.cascades else ""
-    parts = [_section(main_table(group), plot, buttons)]
+    parts = [_section(main_table(group, 5), plot, buttons)]
+    if len(group.cascades) > len(group.best_cascades(5)):
+        every = _table(main_table(group))
+        parts.append(f"<details><summary>All {len(group.cascades)} cascades</summary>{every}</details>")
     budgets = budget_table(group)
     parts += [_section(budgets, budget_chart(group, kinds))] if budgets else []
-    return "".join([*parts, _section(phase_table(group), None)])
+    return "".join([*parts, _section(phase_table(group), phase_chart(group))])
 
 
 def _legend(series: int, name: str) -> str:
@@ -62,13 +80,16 @@ def _legend(series: int, name: str) -> str:
     )
 
 
-def _section(table: Table, plot: Plot | None, legend: str = "") -> str:
+def _section(table: Table, plot: Plot | Dots | None, legend: str = "") -> str:
     chart = ""
+    if isinstance(plot, Dots):
+        legend = "".join(_legend(series, name) for series, name in enumerate(plot.legend))
     if plot is not None:
         zoom = "".join(f'<button type="button" data-zoom="{how}" aria-label="zoom {how}">{sign}</button>'
                        for how, sign in (("in", "+"), ("out", "−"), ("reset", "reset")))  # fmt: skip
         chart = f'<figure><div class="bar">{legend}<span class="zoom">{zoom}</span></div>'
-        chart += f'<div class="scroll" tabindex="0">{draw(plot)}</div></figure>'
+        drawn = draw_dots(plot) if isinstance(plot, Dots) else draw(plot)
+        chart += f'<div class="scroll" tabindex="0">{drawn}</div></figure>'
     return f"<section><h2>{html.escape(table.title)}</h2>{chart}{_table(table)}</section>"
 
 
@@ -83,7 +104,8 @@ def _table(table: Table) -> str:
     rows = "".join(row(cells, "td") for cells in table.rows)
     head = row(table.headers, "th").replace("<th", '<th scope="col"')
     grid = f'<div class="scroll" tabindex="0"><table><thead>{head}</thead><tbody>{rows}</tbody></table></div>'
-    return grid + (notes if table.notes else "")
+    above = "".join(f"<p>{html.escape(each)}</p>" for each in table.above)
+    return above + grid + (notes if table.notes else "")
 
 
 def _failures(facts: Facts) -> str:
@@ -96,7 +118,9 @@ def _measured(facts: Facts) -> str:
     for each in facts.results:
         rows = "".join(f"<tr><th scope=row>{html.escape(name)}</th><td>{html.escape(told)}</td></tr>"
                        for name, told in environment(each))  # fmt: skip
-        parts.append(f'{_list(protocol(each))}<details><summary>Environment</summary><div class="scroll">'
+        table = environment_table(each)
+        parts.append(f'{_list(protocol(each))}<h3>{html.escape(table.title)}</h3>{_table(table)}'
+                     f'<details><summary>Versions and everything else recorded</summary><div class="scroll">'
                      f"<table>{rows}</table></div></details>")  # fmt: skip
     return f"<section><h2>How it was measured</h2>{''.join(parts)}</section>"
 

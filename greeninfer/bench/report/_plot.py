@@ -123,28 +123,30 @@ def _axes(
 ) -> list[str]:  # fmt: skip
     right, foot = WIDTH - _RIGHT, HEIGHT - _BOTTOM
     parts = []
-    for value in _log_ticks(*x):
+    for value in log_ticks(*x):
         parts.append(f'<line class="grid" x1="{at_x(value):.1f}" x2="{at_x(value):.1f}" y1="{_TOP}" y2="{foot}"/>')
-        parts.append(_text(at_x(value), foot + 18, _tick(value, plot.x_unit), "soft", "middle"))
-    for value in _log_ticks(*y) if plot.log_y else _share_ticks(*y):
+        parts.append(text(at_x(value), foot + 18, tick(value, plot.x_unit), "soft", "middle"))
+    for value in log_ticks(*y) if plot.log_y else _share_ticks(*y):
         parts.append(f'<line class="grid" x1="{_LEFT}" x2="{right}" y1="{at_y(value):.1f}" y2="{at_y(value):.1f}"/>')
-        told = _tick(value, plot.y_unit) if plot.log_y else f"{value:.2f}"
-        parts.append(_text(_LEFT - 8, at_y(value) + 4, told, "soft", "end"))
+        told = tick(value, plot.y_unit) if plot.log_y else f"{value:.2f}"
+        parts.append(text(_LEFT - 8, at_y(value) + 4, told, "soft", "end"))
     for name, height in plot.rules:
         told = f'y1="{at_y(height):.1f}" y2="{at_y(height):.1f}"'
         parts.append(f'<line class="rule" x1="{_LEFT}" x2="{right}" {told}/>')
-        parts.append(_text(right, at_y(height) - 5, name, "soft", "end"))
-    parts.append(_text((_LEFT + right) / 2, HEIGHT - 10, plot.x_title, "", "middle"))
-    parts.append(_text(_LEFT - 56, 13, plot.y_title, "", "start"))
+        parts.append(text(right, at_y(height) - 5, name, "soft", "end"))
+    parts.append(text((_LEFT + right) / 2, HEIGHT - 10, plot.x_title, "", "middle"))
+    parts.append(text(_LEFT - 56, 13, plot.y_title, "", "start"))
     return parts
 
 
-def _tick(value: float, unit: str) -> str:
+def tick(value: float, unit: str) -> str:
+    """Return what stands at a tick."""
     number, prefixed = si(value, unit).split(" ")
     return f"{number.rstrip('0').rstrip('.') if '.' in number else number} {prefixed}"
 
 
-def _log_ticks(low: float, high: float) -> list[float]:
+def log_ticks(low: float, high: float) -> list[float]:
+    """Return at most some eight round values between two."""
     wide = math.log10(high / low)
     factors = (1,) if wide > 2.5 else (1, 3) if wide > 1.2 else (1, 2, 5)
     span = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
@@ -189,12 +191,18 @@ def _labels(points: Sequence[Point], at_x: Callable[[float], float], at_y: Calla
     for each in sorted(points, key=lambda each: (not each.front, each.shape != "disc"))[:_MOST_LABELS]:
         name = each.name if len(each.name) <= 30 else each.name[:29] + "…"
         x, y, wide = at_x(each.x), at_y(each.y), 7.0 * len(name)
-        for left, base in ((x + 9, y + 17), (x + 9, y - 8), (x - 9 - wide, y - 8), (x - 9 - wide, y + 17)):
+        spots = [(x + 9, y + 17), (x + 9, y - 8), (x - 9 - wide, y - 8), (x - 9 - wide, y + 17)]
+        if each.front and each.shape == "disc":  # every model on the front has its name, if need be at a distance
+            spots += [(x + side, y + away) for far in range(30, 330, 15) for away in (far, -far)
+                      for side in (14, -14 - wide)]  # fmt: skip
+        for left, base in spots:
             box = (left, base - 10, left + wide, base + 3)
             inside = box[0] > _LEFT and box[2] < WIDTH - 2 and box[1] > _TOP - 6 and box[3] < HEIGHT - _BOTTOM
             if inside and not any(_overlap(box, other) for other in taken):
                 taken.append(box)
-                parts.append(_text(left, base, name, "name", "start"))
+                if abs(base - y) > 20:
+                    parts.append(f'<line class="grid" x1="{x:.1f}" y1="{y:.1f}" x2="{left:.1f}" y2="{base - 4:.1f}"/>')
+                parts.append(text(left, base, name, "name", "start"))
                 break
     return parts
 
@@ -203,5 +211,6 @@ def _overlap(one: tuple[float, float, float, float], other: tuple[float, float, 
     return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
 
 
-def _text(x: float, y: float, told: str, kind: str, anchor: str) -> str:
+def text(x: float, y: float, told: str, kind: str, anchor: str) -> str:
+    """Return a text element, escaped."""
     return f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{html.escape(told)}</text>'

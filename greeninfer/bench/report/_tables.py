@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from greeninfer.bench._candidates import Candidate, Caveat
+from greeninfer.bench._candidates import Candidate, CascadeResult, Caveat
 from greeninfer.bench._proxy import Proxy
-from greeninfer.bench.report._facts import BASELINE, Facts, Group
+from greeninfer.bench.report._facts import Facts, Group
 from greeninfer.bench.report._numbers import JOULES_PER_WATT_HOUR, MISSING, between, percent, share, si, times
 
 FRONT = "●"
@@ -15,13 +15,17 @@ FRONT = "●"
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Cells under headers; ``notes`` are numbered footnotes; the first ``words`` columns are text, the rest figures."""
+    """Cells under headers; ``notes`` are numbered footnotes; the first ``words`` columns are text, the rest figures.
+
+    ``above`` is what holds for all rows.
+    """
 
     title: str
     headers: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     notes: tuple[str, ...] = ()
     words: int = 1
+    above: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -30,8 +34,9 @@ class _Notes:
 
     told: dict[str, int]
 
-    def marks(self, caveats: Sequence[Caveat]) -> str:
-        numbers = [self.told.setdefault(each.words, len(self.told) + 1) for each in caveats]
+    def marks(self, caveats: Sequence[Caveat], said: Sequence[str] = ()) -> str:
+        new = [each.words for each in caveats if each.words not in said]
+        numbers = [self.told.setdefault(words, len(self.told) + 1) for words in new]
         return ",".join(str(each) for each in sorted(set(numbers)))
 
 
@@ -41,9 +46,42 @@ def label(candidate: Candidate, group: Group) -> str:
     return candidate.key.model if len(places) == 1 else str(candidate.key)
 
 
-def main_table(group: Group) -> Table:
-    """Return accuracy and cost of every candidate and cascade, the most frugal first."""
-    notes, least, rows = _Notes({}), group.least_joules, []
+def chain_label(chain: CascadeResult, group: Group) -> str:
+    """Return a cascade's number and its stages."""
+    return f"{group.number(chain)} {' → '.join(key.model for key in chain.stages)}"
+
+
+def common(group: Group) -> tuple[str, ...]:
+    """Return the caveats that hold for every model: they are said once, not at each row."""
+    every = [{caveat.words for caveat in each.caveats} for each in group.models or group.candidates]
+    first = (group.models or group.candidates)[0]
+    held = set.intersection(*every) if len(every) > 1 else set()
+    return tuple(each.words for each in first.caveats if each.words in held)
+
+
+def answer_table(group: Group) -> Table | None:
+    """Return the front at a glance: single models, then the cascades that bring most; None where there is none."""
+    members = [each for each in group.models if each.on_front and each.joules]
+    chains = group.best_cascades(3)
+    if not members and not chains:
+        return None
+    least = group.least_joules
+    both = [(label(each, group), each) for each in members]
+    rows = [
+        (name, share(each.accuracy), between(each.joules, "J", 1000.0),
+         times(each.joules.value / least) if each.joules and least else MISSING, si(each.seconds.value, "s"))
+        for name, each in [*both, *((f"cascade {chain_label(each, group)}", each) for each in chains)]
+    ]  # fmt: skip
+    headers = ("on the front", "accuracy", "J / 1,000 requests", "× least", "per request")
+    return Table(f"The answer for {group.title}", headers, tuple(rows))
+
+
+def main_table(group: Group, most: int | None = None) -> Table:
+    """Return accuracy and cost of every candidate and of ``most`` cascades, the most frugal first; None for all."""
+    notes, least, rows, said = _Notes({}), group.least_joules, [], common(group)
+    handed = {f"{each.key.model}: {caveat.words}" for each in group.candidates for caveat in each.caveats}
+    chains = group.cascades if most is None else group.best_cascades(most)
+    more = len(group.cascades) - len(chains)
     for each in group.candidates:
         load = each.phases.get("load")
         rows.append(
@@ -58,12 +96,12 @@ def main_table(group: Group) -> Table:
                 si(each.p95_seconds, "s"),
                 si(load.seconds, "s") if load else MISSING,
                 percent(each.unparsable),
-                notes.marks(each.caveats),
+                notes.marks(each.caveats, said),
             )
         )
     rows.extend(
         (
-            f"{FRONT if chain.on_front else ' '} {' → '.join(key.model for key in chain.stages)}",
+            f"{FRONT if chain.on_front else ' '} {chain_label(chain, group)}",
             share(chain.accuracy),
             MISSING,
             between(chain.joules, "J", 1000.0),
@@ -73,15 +111,17 @@ def main_table(group: Group) -> Table:
             si(chain.p95_seconds, "s"),
             MISSING,
             MISSING,
-            notes.marks(chain.caveats),
+            notes.marks(chain.caveats, tuple(handed)),
         )
-        for chain in group.cascades
+        for chain in chains
     )
     headers = (
         "model", "accuracy", "macro-F1", "J / 1,000 requests", "Wh / 1,000", "× least", "per request", "p95", "load",
         "unparsable", "notes",
     )  # fmt: skip
-    return Table(group.title, headers, tuple(rows), tuple(notes.told))
+    above = [f"All rows: {words}." for words in said]
+    above += [f"{more} more cascade{'s' if more > 1 else ''} in candidates.csv."] if more else []
+    return Table(group.title, headers, tuple(rows), tuple(notes.told), above=tuple(above))
 
 
 def phase_table(group: Group) -> Table:
@@ -163,22 +203,15 @@ def _signed(value: float | None) -> str:
     return MISSING if value is None else f"{value:+.0f} %"
 
 
-def front_words(group: Group) -> str:
-    """Say who is on the front, what it takes and how sure that is."""
-    members = [each for each in group.candidates if each.on_front and each.kind != BASELINE]
-    chains = [each for each in group.cascades if each.on_front]
+def sure_words(group: Group) -> str:
+    """Say in one sentence how good the joules of a group are."""
     if all(each.joules is None for each in group.candidates):
         return f"{group.title}: no energy was measured, so there is no front."
-    if not members and not chains:
+    if answer_table(group) is None:
         return f"{group.title}: no model is more accurate than always answering the commonest label."
-    told = [f"{label(each, group)} (accuracy {share(each.accuracy)}, {between(each.joules, 'J', 1000.0)} per 1,000 "
-            "requests)" for each in members]  # fmt: skip
-    told += [f"cascade {' → '.join(key.model for key in each.stages)} (accuracy {share(each.accuracy)}, "
-             f"{between(each.joules, 'J', 1000.0)} per 1,000 requests)" for each in chains]  # fmt: skip
-    members = members or [each for each in group.candidates if each.joules]
-    quality = {each.quality for each in members}
-    sure = "Energy measured." if quality == {"measured"} else "Energy not measured directly everywhere: see the notes."
+    known = [each for each in group.candidates if each.joules]
+    quality = {each.quality for each in known}
     if "estimated" in quality:
-        low, high = min(each.gain[0] for each in members), max(each.gain[1] for each in members)
-        sure = f"Energy estimated: the true joules are ×{low:g} to ×{high:g} of these, all by one common factor."
-    return f"On the front for {group.title}: {'; '.join(told)}. {sure}"
+        low, high = min(each.gain[0] for each in known), max(each.gain[1] for each in known)
+        return f"Energy estimated: the true joules are ×{low:g} to ×{high:g} of these, all by one common factor."
+    return "Energy measured." if quality == {"measured"} else "Energy not measured directly everywhere: see the notes."

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from greeninfer.bench._records import Results
 from greeninfer.bench.report._facts import Facts, gather
-from greeninfer.bench.report._tables import Table, front_words, main_table
+from greeninfer.bench.report._tables import Table, answer_table, main_table, sure_words
 from greeninfer.bench.report._words import failures
 
 WIDE = 150
@@ -24,10 +24,12 @@ def render_facts(facts: Facts, width: int = 160) -> str:
     """Return the same of facts that are there already."""
     parts = [_shown(plain(facts.title), [], width)] if facts.title else []
     for group in facts.groups:
-        table = main_table(group)
+        table, answer = main_table(group, 5), answer_table(group)
         lines = _grid(table if width >= WIDE else _narrowed(table), width)
         notes = [f"  {number}  {note}" for number, note in enumerate(table.notes, 1)]
-        parts.append(_shown(group.title, [*lines, "", front_words(group), *notes], width))
+        front = [*_grid(answer, width), ""] if answer else []
+        parts.append(_shown(f"The answer for {group.title}", [*front, sure_words(group)], width))
+        parts.append(_shown(group.title, [*lines, *table.above, *notes], width))
     if not facts.groups:
         parts.append("Nothing to report: no cell went well.")
     failed = failures(facts.results, 5)
@@ -51,7 +53,7 @@ def _shown(title: str, lines: Sequence[str], width: int) -> str:
 def _narrowed(table: Table) -> Table:
     keep = [table.headers.index(each) for each in _NARROW]
     rows = tuple(tuple(row[index] for index in keep) for row in table.rows)
-    return Table(table.title, _NARROW, rows, table.notes)
+    return Table(table.title, _NARROW, rows, table.notes, above=table.above)
 
 
 def _grid(table: Table, width: int) -> list[str]:

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from greeninfer.bench._records import Results
+from greeninfer.bench.report._numbers import MISSING, si
+from greeninfer.bench.report._tables import Table
 
 HOW_TO_READ = (
     "Gross joules are all that the meters counted while the model worked, less the part of other processes. "
@@ -43,6 +45,29 @@ def failures(every: Sequence[Results], most: int = 50) -> tuple[str, ...]:
     failed = [run for each in every for run in each.runs if run.status == "failed"]
     lines = tuple(f"{run.cell.id} on {run.machine}: {run.reason or 'no reason'}" for run in failed[:most])
     return (*lines, f"and {len(failed) - most} more: see cells.csv") if len(failed) > most else lines
+
+
+def environment_table(results: Results) -> Table:
+    """Return hardware, meters with their quality and gain, and watts at rest, a line for each."""
+    known = results.environment
+    rows = [(name.replace("_", " "), "not known" if value is None else str(value))
+            for name, value in _mapping(known.get("hardware")).items()]  # fmt: skip
+    meters = known.get("meters")
+    for meter in meters if isinstance(meters, list) else []:
+        each = _mapping(meter)
+        gain = each.get("gain")
+        told = f"{each.get('quality', MISSING)}"
+        if isinstance(gain, list) and len(gain) == 2 and gain != [1.0, 1.0]:
+            told += f"; true joules are ×{gain[0]} to ×{gain[1]}"
+        rows.append((f"meter {each.get('name', MISSING)}", f"{told}; {each['source']}" if "source" in each else told))
+    rows += [(f"at rest, {domain}", si(watts, "W") if isinstance(watts, int | float) else MISSING)
+             for domain, watts in _mapping(known.get("idle_watts")).items()]  # fmt: skip
+    title = f"Machine and meters: {known.get('machine', MISSING)}"
+    return Table(title, ("what", "found"), tuple(rows), words=2)
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
 
 
 def environment(results: Results) -> tuple[tuple[str, str], ...]:

@@ -23,7 +23,7 @@ from greeninfer.bench.report._markdown import render_markdown
 from greeninfer.bench.report._numbers import between, percent, si, significant
 from greeninfer.bench.report._page import render_page
 from greeninfer.bench.report._plot import stepped
-from greeninfer.bench.report._tables import front_words, main_table, phase_table
+from greeninfer.bench.report._tables import answer_table, main_table, phase_table
 from greeninfer.bench.report._terminal import render_facts
 from greeninfer.bench.report._write import write, write_facts
 
@@ -94,7 +94,9 @@ def test_the_baseline_is_no_yardstick_and_no_mark() -> None:
     chart = energy_chart(group, kinds_of(facts()))
     assert chart is not None
     assert "majority" not in {each.name for each in chart.points}
-    assert "majority" not in front_words(group)
+    answer = answer_table(group)
+    assert answer is not None
+    assert [row[0] for row in answer.rows] == ["wordllama-lr", "e5-lr", "cascade C1 wordllama-lr → e5-lr"]
 
 
 def test_cascades_and_models_stand_on_one_front() -> None:
