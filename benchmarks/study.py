@@ -114,10 +114,10 @@ def findings(found: Sequence[Candidate], report: Report) -> None:
         report.unknown("zero-shot language models on the front", "none ran")
         return
     head = ["zero-shot", "accuracy", "J/text", f"energy of the best trained ({best.key.model})",
-            "of the cheapest at least as accurate", "on the front"]  # fmt: skip
+            "of the cheapest at least as accurate", "on the front of single models"]  # fmt: skip
     report.table("What a zero-shot language model takes", head, rows)
     on = [each.key.model for each in llms if each.on_front]
-    print(f"On the front of accuracy and energy: {', '.join(on) or 'no zero-shot language model'}.")
+    print(f"On the front of single models: {', '.join(on) or 'no zero-shot language model'}.")
 
 
 def proxy(found: Sequence[Candidate], report: Report) -> None:

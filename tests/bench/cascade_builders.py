@@ -59,7 +59,7 @@ def results(
     study = Study(
         "made",
         (Dataset("texts", "texts.csv"),),
-        tuple(ModelSpec(name, "majority") for name in models),
+        tuple(ModelSpec(name, "features") for name in models),
         (batch_size,),
         (device,),
         Splits(count=splits, seed=seed),

@@ -12,7 +12,7 @@ from live import Live
 
 from greeninfer._cascade import Cascade
 from greeninfer.bench._candidates import Candidate, CandidateKey, CascadeResult, Figure
-from greeninfer.bench._cascades import GAINS, mark_front, search
+from greeninfer.bench._cascades import GAINS, MOST, mark_front, search
 from greeninfer.bench._records import Results
 from greeninfer.bench._statistics import candidates
 
@@ -257,8 +257,24 @@ def test_of_three_stages_only_the_best_are_kept_and_nothing_shorter_is_as_good()
     for each in triples:
         others = [one for one in (*alone, *found) if one is not each]
         assert not [one for one in others if beats(one, each)], models(each)
-    pairs = [each for each in found if len(each.stages) == 2]
-    assert any(beats(one, other) for one in pairs for other in pairs)  # of each pair some are shown
+    assert len(found) <= MOST
+
+
+def test_the_commonest_label_is_no_stage() -> None:
+    rng, count = np.random.default_rng(24), 1_000
+    world = {
+        name: Made(over(3, lambda: honest(rng, count, low=low)), joules)  # noqa: B023 - called at once
+        for name, joules, low in (("a", 0.1, 0.0), ("b", 1.0, 0.3), ("c", 10.0, 0.6))
+    }
+    measured = results(world, splits=3)
+    assert any(each.stages[0].model == "a" for each in search(measured))
+    specs = tuple(
+        dataclasses.replace(spec, kind="majority") if spec.name == "a" else spec for spec in measured.study.models
+    )
+    study = dataclasses.replace(measured.study, models=specs)
+    told = search(dataclasses.replace(measured, study=study))
+    assert told
+    assert not [each for each in told if "a" in models(each)]
 
 
 def beats(one: Candidate | CascadeResult, other: CascadeResult) -> bool:

@@ -77,6 +77,19 @@ CATALOGUE: Mapping[str, tuple[str, Mapping[str, object]]] = {
 """Models that a study may name without describing them: name to kind and options."""
 
 
+def catalogued(name: str, *, splits: int | None = None, test_items: int | None = None, **options: object) -> ModelSpec:
+    """Return a model of the catalogue as a candidate, its options replaced or added to.
+
+    Raises:
+        StudyError: if the catalogue does not have it, or its kind has no such option.
+    """
+    if name not in CATALOGUE:
+        raise StudyError(f"model {name!r} is not known", ", ".join(CATALOGUE), "or describe it as a ModelSpec")
+    kind, known = CATALOGUE[name]
+    read_options(kind, {**known, **options})
+    return ModelSpec(name, kind, {**known, **options}, splits, test_items)
+
+
 def open_model(spec: ModelSpec, task: Task, place: Place) -> Model:
     """Load a model.
 

@@ -84,8 +84,10 @@ def phase_chart(group: Group) -> Dots | None:
     """Return what starting costs once beside 1,000 requests, model by model; None without joules."""
     rows = []
     for each in group.models or group.candidates:
+        if each.joules is None:
+            continue
         held = [(name, each.phases[name].joules) for name in ("load", "fit", "warmup") if name in each.phases]
-        held.append(("steady", each.joules.value * THOUSAND if each.joules else None))
+        held.append(("steady", each.joules.value * THOUSAND))
         dots = tuple(
             Dot(number, joules, f"{label(each, group)}\n{PHASE_WORDS[number]} {si(joules, 'J')}")
             for number, joules in ((PHASES.index(name), joules) for name, joules in held)

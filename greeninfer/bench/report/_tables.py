@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from greeninfer.bench._candidates import Candidate, CascadeResult, Caveat
 from greeninfer.bench._proxy import Proxy
-from greeninfer.bench.report._facts import Facts, Group
+from greeninfer.bench.report._facts import BASELINE, Facts, Group
 from greeninfer.bench.report._numbers import JOULES_PER_WATT_HOUR, MISSING, between, percent, share, si, times
 
 FRONT = "●"
@@ -66,11 +66,12 @@ def answer_table(group: Group) -> Table | None:
     if not members and not chains:
         return None
     least = group.least_joules
-    both = [(label(each, group), each) for each in members]
+    both: list[tuple[str, Candidate | CascadeResult]] = [(label(each, group), each) for each in members]
+    both += [(f"cascade {chain_label(each, group)}", each) for each in chains]
     rows = [
         (name, share(each.accuracy), between(each.joules, "J", 1000.0),
          times(each.joules.value / least) if each.joules and least else MISSING, si(each.seconds.value, "s"))
-        for name, each in [*both, *((f"cascade {chain_label(each, group)}", each) for each in chains)]
+        for name, each in both
     ]  # fmt: skip
     headers = ("on the front", "accuracy", "J / 1,000 requests", "× least", "per request")
     return Table(f"The answer for {group.title}", headers, tuple(rows))
@@ -86,7 +87,7 @@ def main_table(group: Group, most: int | None = None) -> Table:
         load = each.phases.get("load")
         rows.append(
             (
-                f"{FRONT if each.on_front else ' '} {label(each, group)}",
+                f"{FRONT if each.on_front and each.kind != BASELINE else ' '} {label(each, group)}",
                 share(each.accuracy),
                 share(each.macro_f1).split(" ")[0],
                 between(each.joules, "J", 1000.0),
