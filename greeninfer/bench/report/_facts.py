@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from greeninfer.bench._candidates import Candidate, CascadeResult
+from greeninfer.bench._candidates import Candidate, CascadeResult, Figure
 from greeninfer.bench._cascades import gain_over, search
 from greeninfer.bench._front import front
 from greeninfer.bench._proxy import Proxy, cores_of, fit
@@ -13,6 +13,7 @@ from greeninfer.bench._records import Results
 from greeninfer.bench._statistics import candidates
 
 BASELINE = "majority"
+_WIDE = 0.2  # an interval of accuracy
 """The kind that always answers the commonest label: the bar, not a competitor."""
 
 
@@ -79,9 +80,12 @@ class Group:
         return f"C{self.cascades.index(chain) + 1}"
 
     def best_cascades(self, most: int) -> tuple[CascadeResult, ...]:
-        """Return so many cascades on the front that gain most over single models, the most frugal first."""
+        """Return so many cascades on the front that gain most over single models, the most frugal first.
+
+        Those whose accuracy is hardly known, as their stages have few texts in common, are not among the best.
+        """
         singles = self.models or self.candidates
-        on = [each for each in self.cascades if each.on_front]
+        on = [each for each in self.cascades if each.on_front and _is_known(each.accuracy)]
         best = sorted(on, key=lambda each: -gain_over(each, singles))[:most]
         return tuple(sorted(best, key=lambda each: each.joules.value))
 
@@ -91,6 +95,10 @@ class Group:
         models = [each for each in self.candidates if each.kind != BASELINE] or self.candidates
         known = [each.joules.value for each in models if each.joules and each.joules.value > 0.0]
         return min(known, default=None)
+
+
+def _is_known(accuracy: Figure) -> bool:
+    return accuracy.low is not None and accuracy.high is not None and accuracy.high - accuracy.low <= _WIDE
 
 
 def gather(results: Sequence[Results]) -> Facts:
