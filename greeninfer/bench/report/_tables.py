@@ -11,6 +11,8 @@ from greeninfer.bench.report._facts import BASELINE, Facts, Group
 from greeninfer.bench.report._numbers import JOULES_PER_WATT_HOUR, MISSING, between, percent, share, si, times
 
 FRONT = "●"
+_ANSWERS = 3
+"""Cascades that the answer names; all of them stand in the tables."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +64,7 @@ def common(group: Group) -> tuple[str, ...]:
 def answer_table(group: Group) -> Table | None:
     """Return the front at a glance: single models, then the cascades that bring most; None where there is none."""
     members = [each for each in group.models if each.on_front and each.joules]
-    chains = group.best_cascades(3)
+    chains = group.best_cascades(_ANSWERS)
     if not members and not chains:
         return None
     least = group.least_joules
@@ -205,12 +207,17 @@ def _signed(value: float | None) -> str:
 
 
 def sure_words(group: Group) -> str:
-    """Say in one sentence how good the joules of a group are."""
+    """Say how good the joules of a group are, and what of its front the answer leaves out."""
     if all(each.joules is None for each in group.candidates):
         return f"{group.title}: no energy was measured, so there is no front."
     if answer_table(group) is None:
         return f"{group.title}: no model is more accurate than always answering the commonest label."
-    known = [each for each in group.candidates if each.joules]
+    left_out = sum(each.on_front for each in group.cascades) - len(group.best_cascades(_ANSWERS))
+    more = f" Of cascades, {left_out} more are on the front: see the tables." if left_out > 0 else ""
+    return _quality_words([each for each in group.candidates if each.joules]) + more
+
+
+def _quality_words(known: Sequence[Candidate]) -> str:
     quality = {each.quality for each in known}
     if "estimated" in quality:
         low, high = min(each.gain[0] for each in known), max(each.gain[1] for each in known)

@@ -99,6 +99,15 @@ def test_the_baseline_is_no_yardstick_and_no_mark() -> None:
     assert [row[0] for row in answer.rows] == ["wordllama-lr", "e5-lr", "cascade C1 wordllama-lr → e5-lr"]
 
 
+def test_the_answer_says_how_much_of_the_front_it_leaves_out() -> None:
+    told = "Of cascades, 2 more are on the front"
+    assert told not in render_facts(facts())
+    many = Facts(facts().results, facts().candidates, facts().cascades * 5)
+    assert told in render_facts(many)
+    assert told in render_markdown(many)
+    assert told in render_page(many)
+
+
 def test_cascades_and_models_stand_on_one_front() -> None:
     group = facts().groups[0]
     assert [each.on_front for each in group.cascades] == [True]  # 0.79 at 40 J between 0.745 at 1.1 and 0.807 at 118
