@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -59,21 +59,29 @@ class Activity:
         return [float(values[begin:end].sum()) for begin, end in pairwise(self.ends)]
 
 
-def summed(accounts: list[Account], who: list[int], pieces: list[Run], kinds: Sequence[list[Run]]) -> Activity:
-    """Sum pieces up by account; ``kinds`` is the work that no span covers."""
-    ends = [len(accounts)]
-    for kind in kinds:
-        pieces = pieces + kind
-        ends.append(ends[-1] + len(kind))
-    count = ends[-1]
-    if not pieces:
+def summed(
+    accounts: list[Account], who: list[int], pieces: tuple[Floats, Floats, Floats], kinds: Sequence[list[Run]]
+) -> Activity:
+    """Sum pieces up by account.
+
+    Args:
+        accounts: each once.
+        who: which of them each piece is of.
+        pieces: begins, ends and running seconds.
+        kinds: the work that no span covers.
+    """
+    ends = list(accumulate(map(len, kinds), initial=len(accounts)))
+    count, own = ends[-1], len(who)
+    if not count:
         return Activity([], [], np.zeros(0), np.zeros(0), np.zeros(0), (0, 0, 0, 0), 0.0)
-    begin, end, ran = np.array(pieces).T
+    more = [run for kind in kinds for run in kind]
+    begin, end, ran = (
+        np.concatenate((column, extra)) for column, extra in zip(pieces, np.array(more).reshape(-1, 3).T, strict=True)
+    )
     length = end - begin
     # A thread cannot run for longer than the piece lasts; clocks read one after the other say so by microseconds.
     ran = np.minimum(ran, length)
     rho = np.divide(ran, length, out=np.zeros_like(ran), where=length > 0.0)
-    own = len(who)
     if own < 2 or (begin[1:own] >= end[: own - 1]).all():
         seconds = float(length[own]) if len(length) > own else 0.0
         own_static, other_static, active = static_seconds_in_turn(ran[:own], rho[own:], seconds)

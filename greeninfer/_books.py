@@ -12,8 +12,9 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from time import thread_time
+from typing import Any
 
-from greeninfer._account import Edge, Key
+from greeninfer._account import Key
 from greeninfer._calibration import Calibration
 from greeninfer._clock import Clock
 from greeninfer._energy import Measurement, Rate
@@ -46,7 +47,7 @@ class Books:
 
     Args:
         meters: what to read; a disjoint cover.
-        edges: where the request path appends.
+        edges: where the request path puts them, field after field.
         clock, share, thread_cpu: how time, other processes and other threads are seen.
         tick_seconds: how often meters are read at most.
         idle_watts: known idle power of the CPU domains, or None.
@@ -59,7 +60,7 @@ class Books:
     def __init__(
         self,
         meters: Sequence[Meter],
-        edges: deque[Edge],
+        edges: deque[Any],
         *,
         clock: Clock,
         share: Share,
@@ -85,7 +86,7 @@ class Books:
         self._span_cpu_seconds = 0.0
         self._span_gpu_seconds = 0.0
         self._used_cpu_seconds = 0.0
-        self._crowd = 0
+        self._crowded = False  # several ran since the last look
 
     @property
     def pause_seconds(self) -> float:
@@ -95,7 +96,7 @@ class Books:
         others come. Where many requests end, settling must not take the core that they are for.
         """
         longest = _MOST_TICKS * self._tick_seconds
-        if self._crowd <= 1 and all(track.calibration.learned for track in self._tracks):
+        if not self._crowded and all(track.calibration.learned for track in self._tracks):
             return longest
         return min(longest, max(self._tick_seconds, self._settling_seconds / _SETTLING_PART))
 
@@ -149,16 +150,13 @@ class Books:
 
     def _note(self, cut: Cut) -> None:
         """Hand pieces to the ledgers and keep track of what is open."""
-        total = self._span_cpu_seconds
-        crowd = set()
-        for account, _, _, ran in cut.ran:
+        self._span_cpu_seconds += sum(cut.ran.ran)
+        self._span_gpu_seconds += sum(cut.present.ran)
+        one, self._crowded = None, False
+        for account, ran in zip(cut.ran.accounts, cut.ran.ran, strict=True):
             account.cpu_seconds += ran
-            total += ran
-            if ran > _RAN_SECONDS:
-                crowd.add(account)
-        self._span_cpu_seconds = total
-        self._span_gpu_seconds += sum(present for _, _, _, present in cut.present)
-        self._crowd = len(crowd)
+            if ran > _RAN_SECONDS and account is not one:
+                one, self._crowded = account, one is not None
         for track in self._tracks:
             track.ledger.add(cut.present if track.on_gpu else cut.ran)
         in_flight = self._in_flight

@@ -26,10 +26,10 @@ from dataclasses import replace
 import numpy as np
 
 from greeninfer._account import Account, Key, Source
-from greeninfer._activity import Activity, Company, Run, cores, settle_among_processes, summed
+from greeninfer._activity import Activity, Company, cores, settle_among_processes, summed
 from greeninfer._energy import Quality
 from greeninfer._records import NANO, Delta, Interval, Line, Row, Weights
-from greeninfer._timeline import Piece
+from greeninfer._timeline import Pieces
 from greeninfer._virtual_clocks import Floats
 
 _UNKNOWN = Weights()  # of the first tick: all joules go to what ran
@@ -58,7 +58,7 @@ class Ledger:
         self._domains = tuple(domains)
         self._quality = quality
         self._gain = gain
-        self._pieces: list[Piece] = []
+        self._pieces = Pieces()
         self._shared = False
         self._rests: dict[tuple[str, str], float] = {}  # what dividing left over, by domain and line
         self.weights: Mapping[str, Weights] = {}
@@ -66,7 +66,7 @@ class Ledger:
         self.began = math.inf
         self.whole_since = math.inf
 
-    def add(self, pieces: list[Piece]) -> None:
+    def add(self, pieces: Pieces) -> None:
         """Take pieces; they wait for the interval that covers them."""
         self._pieces.extend(pieces)
 
@@ -123,27 +123,32 @@ class Ledger:
         return whole
 
     def _activity(self, interval: Interval, other_seconds: float, company: Company) -> Activity:
-        pieces, self._pieces = self._pieces, []
+        accounts, begin, end, ran = self._take(interval)
         index: dict[Account, int] = {}
-        who: list[int] = []
-        clipped: list[Run] = []
-        for account, begin, end, ran in pieces:
-            if begin < interval.start or end > interval.end:
-                length = end - begin or 1.0
-                if end > interval.end:
-                    cut = max(begin, interval.end)
-                    self._pieces.append((account, cut, end, ran * ((end - cut) / length)))
-                    if begin >= interval.end:
-                        continue
-                first, last = max(begin, interval.start), min(end, interval.end)
-                if last < first:
-                    continue
-                begin, end, ran = first, last, ran * ((last - first) / length)
-            who.append(index.setdefault(account, len(index)))
-            clipped.append((begin, end, ran))
+        who = [index.setdefault(account, len(index)) for account in accounts]
         kinds = [cores(seconds, interval) for seconds in (company.own, other_seconds)]
         kinds.append([core for seconds in company.siblings for core in cores(seconds, interval)])
-        return summed(list(index), who, clipped, kinds)
+        return summed(list(index), who, (begin, end, ran), kinds)
+
+    def _take(self, interval: Interval) -> tuple[list[Account], Floats, Floats, Floats]:
+        """Take the pieces, or parts of pieces, that are within an interval; later ones wait, earlier ones are lost."""
+        pieces, self._pieces = self._pieces, Pieces()
+        accounts, begin, end, ran = pieces.accounts, *map(np.array, (pieces.begin, pieces.end, pieces.ran))
+        away = []
+        for row in np.flatnonzero((begin < interval.start) | (end > interval.end)).tolist():
+            piece_begin, piece_end, piece_ran = pieces.begin[row], pieces.end[row], pieces.ran[row]
+            first, last = max(piece_begin, interval.start), min(piece_end, interval.end)
+            length = piece_end - piece_begin or 1.0
+            if piece_end > interval.end:
+                cut = max(piece_begin, interval.end)
+                self._pieces.add(accounts[row], cut, piece_end, piece_ran * ((piece_end - cut) / length))
+            if last < first or piece_begin >= interval.end:
+                away.append(row)
+            begin[row], end[row], ran[row] = first, last, piece_ran * ((last - first) / length)
+        if away:
+            accounts = [account for row, account in enumerate(accounts) if row not in away]
+            begin, end, ran = (np.delete(column, away) for column in (begin, end, ran))
+        return accounts, begin, end, ran
 
     def _divide(
         self, delta: Delta, interval: Interval, activity: Activity, row: Row, company: Company | None

@@ -14,10 +14,11 @@ from collections import deque
 from collections.abc import Sequence
 from time import perf_counter, sleep, thread_time
 from types import TracebackType
+from typing import Any
 
 from greeninfer import exporters as exporter_shelf
 from greeninfer import meters as meter_shelf
-from greeninfer._account import Edge, Key, Record
+from greeninfer._account import EDGE_FIELDS, Edge, Key, Record
 from greeninfer._books import Books
 from greeninfer._clock import Clock, SystemClock
 from greeninfer._energy import Rate
@@ -90,7 +91,7 @@ class Monitor:
     def begin_anew(self) -> None:
         """Be as new: nothing opened, no thread. Also for a forked child: it has no thread, and locks may be held."""
         self._outlet.begin_anew()
-        self.inbox: deque[Edge] = deque()
+        self.inbox: deque[Any] = deque()  # of edges, field after field
         self.record: Record | None = None if self.settings.disabled else self._start_and_record
         self._books: Books | None = None
         self._opened: meter_shelf.Opened = meter_shelf.Opened((), ())
@@ -104,13 +105,13 @@ class Monitor:
 
     def _start_and_record(self, edge: Edge) -> None:
         """Take the first edge; the thread that it starts opens the meters, and the request goes on at once."""
-        self.inbox.append(edge)
+        self.inbox.extend(edge)
         self._start_thread()
 
     def _wake_and_record(self, edge: Edge) -> None:
         """Take an edge while the sampler rests."""
-        self.record = self.inbox.append
-        self.inbox.append(edge)
+        self.record = self.inbox.extend
+        self.inbox.extend(edge)
         self._wake.set()
 
     @property
@@ -136,7 +137,7 @@ class Monitor:
         with self._life:
             if self.settings.disabled or self._thread is not None or self._stopping:
                 return
-            self.record = self.inbox.append
+            self.record = self.inbox.extend
             self._thread = threading.Thread(target=self._run, name="greeninfer-sampler", daemon=True)
             self._thread.start()
             atexit.register(self.stop)
@@ -279,10 +280,10 @@ class Monitor:
 
     def _listen(self) -> None:
         """Take edges, unless so many wait that memory would not hold: what is not measured then is counted."""
-        full = len(self.inbox) > _MOST_EDGES
+        full = len(self.inbox) > _MOST_EDGES * EDGE_FIELDS
         if full:
             self.note(Failure("monitor", "overload"))
-        self.record = None if full or self._stopping else self.inbox.append
+        self.record = None if full or self._stopping else self.inbox.extend
 
 
 def check(settings: Settings) -> None:

@@ -11,10 +11,11 @@ import math
 import sys
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
-from greeninfer._account import Account, Edge
+from greeninfer._account import EDGE_FIELDS, Account, Edge
 
 Piece = tuple[Account, float, float, float]
 """(account, begin, end, seconds that it ran in between)."""
@@ -47,6 +48,44 @@ def system_thread_cpu() -> ThreadCpu:
 
 
 @dataclass(slots=True)
+class Pieces:
+    """Who ran when, a column per figure: a tuple for each piece would keep the garbage collector busy.
+
+    Args:
+        accounts: which ran.
+        begin, end: seconds.
+        ran: for how many of the seconds in between.
+    """
+
+    accounts: list[Account] = field(default_factory=list)
+    begin: list[float] = field(default_factory=list)
+    end: list[float] = field(default_factory=list)
+    ran: list[float] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        """Return how many pieces these are."""
+        return len(self.accounts)
+
+    def __iter__(self) -> Iterator[Piece]:
+        """Yield the pieces one by one."""
+        return zip(self.accounts, self.begin, self.end, self.ran, strict=True)
+
+    def add(self, account: Account, begin: float, end: float, ran: float) -> None:
+        """Add a piece."""
+        self.accounts.append(account)
+        self.begin.append(begin)
+        self.end.append(end)
+        self.ran.append(ran)
+
+    def extend(self, other: Pieces) -> None:
+        """Add all pieces of others."""
+        self.accounts.extend(other.accounts)
+        self.begin.extend(other.begin)
+        self.end.extend(other.end)
+        self.ran.extend(other.ran)
+
+
+@dataclass(slots=True)
 class Cut:
     """What happened between two looks.
 
@@ -57,8 +96,8 @@ class Cut:
         closed: accounts whose close edge was seen, in order.
     """
 
-    ran: list[Piece] = field(default_factory=list)
-    present: list[Piece] = field(default_factory=list)
+    ran: Pieces = field(default_factory=Pieces)
+    present: Pieces = field(default_factory=Pieces)
     opened: list[Account] = field(default_factory=list)
     closed: list[Account] = field(default_factory=list)
 
@@ -67,12 +106,12 @@ class Timeline:
     """Replays edges.
 
     Args:
-        edges: where the request path appends them.
+        edges: where the request path puts them, field after field.
         thread_cpu: reads another thread's CPU clock.
         presence: whether ``Cut.present`` is wanted.
     """
 
-    def __init__(self, edges: deque[Edge], thread_cpu: ThreadCpu, presence: bool) -> None:
+    def __init__(self, edges: deque[Any], thread_cpu: ThreadCpu, presence: bool) -> None:
         self._edges = edges
         self._thread_cpu = thread_cpu
         self._presence = presence
@@ -88,29 +127,37 @@ class Timeline:
     def cut(self, now: float) -> Cut:
         """Replay all edges up to ``now`` and cut what runs or is present there."""
         cut = Cut()
-        edges, self._late = self._late, []
+        late, self._late = self._late, []
+        for edge in late:
+            self._replay(*edge, now, cut)
         take = self._edges.popleft
-        for _ in range(len(self._edges)):
-            edges.append(take())
-        for edge in edges:
-            if edge[0] > now:
-                self._late.append(edge)
-            else:
-                self._replay(edge, cut)
+        for _ in range(len(self._edges) // EDGE_FIELDS):
+            self._replay(take(), take(), take(), take(), take(), now, cut)
         self._cut_running(now, cut)
         for account, since in self._present.items():
-            cut.present.append((account, since, now, now - since))
+            cut.present.add(account, since, now, now - since)
             self._present[account] = now
         return cut
 
-    def _replay(self, edge: Edge, cut: Cut) -> None:
-        instant, cpu, thread, runs, changed = edge
+    def _replay(
+        self,
+        instant: float,
+        cpu: float,
+        thread: int,
+        runs: Account | None,
+        changed: Account | None,
+        now: float,
+        cut: Cut,
+    ) -> None:
+        if instant > now:
+            self._late.append((instant, cpu, thread, runs, changed))
+            return
         before = self._running.pop(thread, None)
         if before is not None:
             account, since, cpu_then = before
             # An edge may be appended after a cut whose clock was read later than its own.
             ran = cpu - cpu_then
-            cut.ran.append((account, since, instant if instant > since else since, ran if ran > 0.0 else 0.0))
+            cut.ran.add(account, since, instant if instant > since else since, ran if ran > 0.0 else 0.0)
             if account.stepwise:
                 self._leaves(account, instant, cut)
         if runs is not None:
@@ -151,7 +198,7 @@ class Timeline:
                 cpu = self._thread_cpu(thread)
                 longest = max(0.0, instant - since)
                 ran = longest if cpu is None or math.isnan(cpu) else min(longest, max(0.0, cpu - cpu_then))
-                cut.ran.append((account, since, since + longest, ran))
+                cut.ran.add(account, since, since + longest, ran)
 
     def _appears(self, account: Account, instant: float) -> None:
         if self._presence and account.device != "cpu" and account.children == 0:
@@ -161,7 +208,7 @@ class Timeline:
         since = self._present.pop(account, None)
         if since is not None:
             present = max(0.0, instant - since)
-            cut.present.append((account, since, since + present, present))
+            cut.present.add(account, since, since + present, present)
 
     def _cut_running(self, now: float, cut: Cut) -> None:
         for thread, (account, since, cpu_then) in list(self._running.items()):
@@ -173,4 +220,4 @@ class Timeline:
             # true CPU time, and never takes back more than what follows.
             ran = now - since if math.isnan(cpu) else max(0.0, cpu - cpu_then)
             self._running[thread] = (account, now, cpu_then + ran)
-            cut.ran.append((account, since, now, ran))
+            cut.ran.add(account, since, now, ran)

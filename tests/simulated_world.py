@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import defaultdict, deque
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from greeninfer._account import Account, Edge
+from greeninfer._account import Account
 from greeninfer._books import Books
 from greeninfer._energy import Quality
 from greeninfer._parts import Batch, Phase
@@ -117,7 +117,7 @@ class Program:
 
     def __init__(self, clock: ManualClock) -> None:
         self.clock = clock
-        self.edges: deque[Edge] = deque()
+        self.edges: deque[Any] = deque()
         self.cpu: dict[int, float] = defaultdict(float)
         self.running: dict[int, Account | None] = {}
         self.ran: dict[Account, float] = defaultdict(float)
@@ -144,7 +144,7 @@ class Program:
         parent: Span | None = None,
     ) -> Span:
         """Open a span, a child of the innermost one on its thread unless another parent is named."""
-        span = Span((name, model), self.edges.append, self, device)
+        span = Span((name, model), self.edges.extend, self, device)
         if stepwise:
             span.stepwise = True
         span.parent = parent or self.innermost_span(thread)
@@ -156,7 +156,7 @@ class Program:
         return self.begin(span.phase(name), thread)
 
     def batch(self, rows: Iterable[tuple[Span, float]], thread: int = 1) -> Batch:
-        return self.begin(Batch(rows, self.edges.append), thread)
+        return self.begin(Batch(rows, self.edges.extend), thread)
 
     def begin(self, account: A, thread: int = 1) -> A:
         account.opened = self.clock.now()
@@ -216,7 +216,7 @@ class Program:
         stack = self._stacks[thread]
         runs = stack[-1] if stack else None
         self.running[thread] = runs
-        self.edges.append((self.clock.now(), self.cpu[thread], thread, runs, changed))
+        self.edges.extend((self.clock.now(), self.cpu[thread], thread, runs, changed))
 
 
 class World:

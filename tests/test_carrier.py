@@ -446,7 +446,7 @@ def test_a_share_that_comes_to_an_origin_all_the_same_is_nobodys() -> None:
     world = World(meter, clock=clock)
     world.tick()
     remote = Remote("there", "m", parent=None)
-    world.program.edges.append((clock.now(), 0.0, 1, remote, remote))
+    world.program.edges.extend((clock.now(), 0.0, 1, remote, remote))
     world.program.running[1] = remote
     world.program.run(1.0)
     meter.use(30.0)
