@@ -107,8 +107,9 @@ def cost(report: Report, results: Rounds, what: str, slack: float | None) -> Non
         throughput = statistics.median(each.per_second for each in rounds)
         cpu_us = statistics.median(each.cpu_us for each in rounds)
         figures = f"{throughput:,.0f}", spread(ratios[case], ".2f"), f"{cpu_us:.0f}", spread(added[case], "+.0f")
-        rows.append([CASES[case].title, *figures])
-    report.table(what, ["", "requests/s", "ratio to bare", "server CPU us a request", "added to bare"], rows)
+        rows.append([CASES[case].title, *figures, f"{quantile(rounds, 0.50):.2f}", f"{quantile(rounds, 0.99):.2f}"])
+    headers = ["", "requests/s", "ratio to bare", "server CPU us a request", "added to bare", "p50 ms", "p99 ms"]
+    report.table(what, headers, rows)
     print_disturbance(results)
     if slack is None:
         return
@@ -245,12 +246,12 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=5, help="twice as many for the latency")
     parser.add_argument("--seconds", type=int, default=2, help="of each round")
     parser.add_argument("--only", choices=("cost", "latency"), help="one of the two parts")
-    parser.add_argument("--quick", action="store_true", help="a smoke test: 2 rounds of 1 s")
+    parser.add_argument("--quick", action="store_true", help="a smoke test: 1 round of 1 s")
     options = parser.parse_args()
     if options.rounds < 1 or options.seconds < 1:
         parser.error(f"rounds={options.rounds}, seconds={options.seconds} are not possible; allowed: from 1 up")
     if options.quick:
-        options.rounds, options.seconds = 2, 1
+        options.rounds, options.seconds = 1, 1
     parts = [name if find_spec(name) else f"no {name}" for name in ("uvloop", "httptools")]
     load_average = " ".join(f"{each:.1f}" for each in os.getloadavg())
     print(

@@ -38,7 +38,8 @@ class Activity:
 
     Args:
         accounts: of the first rows, in order.
-        keys: their routes.
+        routes: theirs, each once.
+        route_of: each account's place among the routes.
         ran: running seconds.
         static: expected static seconds (`_virtual_clocks.py`).
         placement: standard error of that, as the clocks do not tell where in a piece it ran.
@@ -47,7 +48,8 @@ class Activity:
     """
 
     accounts: list[Account]
-    keys: list[Key]
+    routes: list[Key]
+    route_of: npt.NDArray[np.intp]
     ran: Floats
     static: Floats
     placement: Floats
@@ -73,7 +75,7 @@ def summed(
     ends = list(accumulate(map(len, kinds), initial=len(accounts)))
     count, own = ends[-1], len(who)
     if not count:
-        return Activity([], [], np.zeros(0), np.zeros(0), np.zeros(0), (0, 0, 0, 0), 0.0)
+        return Activity([], [], np.zeros(0, np.intp), np.zeros(0), np.zeros(0), np.zeros(0), (0, 0, 0, 0), 0.0)
     more = [run for kind in kinds for run in kind]
     begin, end, ran = (
         np.concatenate((column, extra)) for column, extra in zip(pieces, np.array(more).reshape(-1, 3).T, strict=True)
@@ -94,9 +96,12 @@ def summed(
         rows = np.array(who + list(range(len(accounts), count)), dtype=np.intp)
         ran, static = _by_row(rows, ran, count), _by_row(rows, static, count)
         placement = np.sqrt(_by_row(rows, np.square(placement), count))
+    routes: dict[Key, int] = {}
+    route_of = [routes.setdefault(account.key, len(routes)) for account in accounts]
     return Activity(
         accounts,
-        [account.key for account in accounts],
+        list(routes),
+        np.array(route_of, dtype=np.intp),
         ran,
         static,
         placement,

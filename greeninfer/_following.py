@@ -37,20 +37,20 @@ _ANYIO = "anyio.to_thread"
 
 
 class Following:
-    """Wraps the places where work is handed on, and unwraps them again; one for the process, ``following``."""
+    """Wraps the places where work is handed on, and unwraps them again; one for the process, ``following``.
+
+    Attributes:
+        follows_threads: whether thread pools are wrapped.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        self.follows_threads = False  # no property: it is asked on each request
         self._threads: threading.Event | None = None  # set while what was wrapped last is to follow
         self._waits_for_anyio = False
         self._patches: list[tuple[Any, str, Any, _Followed]] = []
         self._loops: weakref.WeakKeyDictionary[AbstractEventLoop, _TaskFactory] = weakref.WeakKeyDictionary()
         self._trio: weakref.WeakKeyDictionary[Any, TrioTasks] = weakref.WeakKeyDictionary()
-
-    @property
-    def follows_threads(self) -> bool:
-        """Return whether thread pools are wrapped."""
-        return self._threads is not None
 
     def follow_here(self) -> object:
         """Follow into thread pools, and into the tasks of what runs on this thread; return asyncio's loop, or None."""
@@ -69,6 +69,7 @@ class Following:
                 return
             self._threads = threading.Event()
             self._threads.set()
+            self.follows_threads = True
             self._wrap(ThreadPoolExecutor, "submit", _submit)
             if _ANYIO in sys.modules:
                 self._wrap(sys.modules[_ANYIO], "run_sync", _run_sync)
@@ -95,6 +96,7 @@ class Following:
             if self._threads is not None:
                 self._threads.clear()
                 self._threads = None
+                self.follows_threads = False
             for owner, name, original, wrapper in self._patches:
                 if vars(owner).get(name) is wrapper:
                     setattr(owner, name, original)

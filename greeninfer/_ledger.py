@@ -84,9 +84,14 @@ class Ledger:
         if company is not None:
             settle_among_processes(activity, interval)
         self.settled_until = interval.end
-        row = Row(interval.seconds, activity.active, other=float(activity.ran[len(activity.accounts) :].sum()))
-        for key, ran in zip(activity.keys, activity.ran.tolist(), strict=False):
-            row.ran[key] = row.ran.get(key, 0.0) + ran
+        count = len(activity.accounts)
+        by_route = np.bincount(activity.route_of, activity.ran[:count]).tolist()
+        row = Row(
+            interval.seconds,
+            activity.active,
+            dict(zip(activity.routes, by_route, strict=True)),
+            float(activity.ran[count:].sum()),
+        )
         lines: list[Line] = []
         good = {delta.domain.id for delta in interval.deltas if not delta.fault}
         self.began = min(self.began, interval.start)
@@ -164,9 +169,9 @@ class Ledger:
         base = known.idle_watts * interval.seconds + known.active_watts * activity.active
         seen = min(1.0, joules / base) if base > 0.0 else 1.0
         dynamic_joules = max(0.0, joules - base)
-        watts = np.array([known.watts.get(key, known.shared_watts) for key in activity.keys])
+        watts = np.array([known.watts.get(key, known.shared_watts) for key in activity.routes])
         players = activity.ends[-1] - count
-        weighted = np.concatenate((watts, np.full(players, known.other_watts))) * activity.ran
+        weighted = np.concatenate((watts[activity.route_of], np.full(players, known.other_watts))) * activity.ran
         if not weighted.any():  # weights of nothing say nothing: go by running seconds
             weighted = activity.ran
         row.squares[domain] = float(weighted[:count] @ weighted[:count])

@@ -169,7 +169,7 @@ class Span:
     def seconds(self) -> float:
         """Return how long it was open, or is by now."""
         end = self.lasted_until or (self.closed if self.closed is not None else perf_counter())
-        return max(0.0, end - self.opened) if self.opened else 0.0
+        return end - self.opened if 0.0 < self.opened < end else 0.0
 
     @property
     def nanojoules(self) -> int:
@@ -180,7 +180,10 @@ class Span:
     def static_joules(self) -> float | None:
         """Return the part of its own joules that is its share of idle and activation power, or None."""
         credits = self.credits
-        return None if credits is None or credits.quality is None else min(credits.static, credits.total / NANO)
+        if credits is None or credits.quality is None:
+            return None
+        static, joules = credits.static, credits.total / NANO
+        return static if static < joules else joules
 
     @property
     def quality(self) -> Quality | None:

@@ -128,7 +128,8 @@ class EnergyMiddleware:
             if paused is not None:
                 await continue_request(span, work, judge, paused)
         finally:
-            exchange.annotate()
+            if monitor.annotates:
+                exchange.annotate()
 
     def _excludes(self, scope: Scope) -> bool:
         path: str = scope.get("path", "")
