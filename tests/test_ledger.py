@@ -450,6 +450,7 @@ def test_whatever_the_weights_every_nanojoule_is_in_one_line(
     assert bench.line("other") == 0.0 or other > 0.0
     static = [span.energy().static_joules or 0.0 for span in spans]
     assert all(0.0 <= part <= joules(span) for part, span in zip(static, spans, strict=True))
+    assert [span.static_joules or 0.0 for span in spans] == static
 
 
 @few

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from live import FOREVER, Collected, Live, play, spin
 
-from greeninfer import Monitor, Settings, current, flush, measure
+from greeninfer import Monitor, Settings, _monitor, current, flush, measure
 from greeninfer._clock import SystemClock
 from greeninfer._monitor import in_use
 from greeninfer._records import MeterInfo, Reading, Settlement
@@ -484,6 +484,29 @@ def test_requests_do_not_wait_for_an_exporter_that_does() -> None:
             blocked.go_on.set()
         assert flush(PATIENCE)
         assert len(live.named("work")) == 100
+
+
+@pytest.mark.parametrize(("requests", "overloads"), [(40, 0), (60, 1)])
+def test_more_edges_than_memory_holds_are_an_overload_that_is_counted(
+    requests: int, overloads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two edges a request, and room for 100: what waits is settled, and what comes meanwhile goes unmeasured."""
+    monkeypatch.setattr(_monitor, "_MOST_EDGES", 100)
+    blocked = Blocked()
+    blocked.go_on.set()
+    with Live(1.0, blocked, tick_seconds=0.02) as live:
+        blocked.stuck.clear()
+        blocked.go_on.clear()
+        assert blocked.stuck.wait(PATIENCE)
+        for _ in range(requests):
+            with measure("work") as span:
+                pass
+        blocked.go_on.set()
+        assert not span.energy(
+            PATIENCE
+        ).provisional  # by the sampler's own tick: nobody else looks whether there is room
+        assert len(live.named("work")) == requests
+        assert live.collected.failures().get(("monitor", "overload"), 0) == overloads
 
 
 def test_an_exporter_may_ask_a_span_for_its_energy() -> None:

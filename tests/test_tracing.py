@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import types
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,26 +26,6 @@ SETTLED = Energy(
     complete=True,
 )
 UNKNOWN = Energy(None, None, {}, None, None, None, (1.0, 1.0), None, 0.02, True, False)
-
-
-@pytest.fixture
-def finished() -> list[Any]:
-    return []
-
-
-@pytest.fixture
-def tracer(finished: list[Any]) -> Iterator[Any]:
-    """Return what makes recorded and sampled spans; finished ones are kept."""
-    sdk = pytest.importorskip("opentelemetry.sdk.trace", reason="opentelemetry-sdk is not installed")
-
-    class Keep(sdk.SpanProcessor):  # type: ignore[misc, name-defined]
-        def on_end(self, span: Any) -> None:
-            finished.append(span)
-
-    provider = sdk.TracerProvider(shutdown_on_exit=False)
-    provider.add_span_processor(Keep())
-    yield provider.get_tracer("test")
-    provider.shutdown()
 
 
 def test_the_span_of_this_context_is_found(tracer: Any) -> None:
