@@ -99,6 +99,13 @@ def test_the_baseline_is_no_yardstick_and_no_mark() -> None:
     assert [row[0] for row in answer.rows] == ["wordllama-lr", "e5-lr", "cascade C1 wordllama-lr → e5-lr"]
 
 
+def test_the_bar_is_that_of_the_models_which_were_asked_most() -> None:
+    asked = [candidate("few", test_items=12, majority=0.3), candidate("many", test_items=2000, majority=0.48)]
+    chart = energy_chart(Facts((results(),), tuple(asked)).groups[0], ("features",))
+    assert chart is not None
+    assert chart.rules == (("commonest label", 0.48),)
+
+
 def test_the_answer_says_how_much_of_the_front_it_leaves_out() -> None:
     told = "Of cascades, 2 more are on the front"
     assert told not in render_facts(facts())
