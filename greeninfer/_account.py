@@ -164,8 +164,8 @@ Edge = tuple[float, float, int, Account | None, Account | None]
 """(instant, CPU seconds of the thread, thread, account that runs there from now on, account opened or closed)."""
 
 EDGE_FIELDS = 5
-"""How many places an edge takes where edges wait: field after field, because a tuple that waits for a tick is one more
-thing that the garbage collector goes through, many times a second, at the expense of requests."""
+"""How many places an edge takes where edges wait, field after field: a tuple for each is memory that another core has
+to fetch. Without them and with pieces in columns a request took some 9 us less CPU in a server."""
 
 Record = Callable[[Edge], None]
 """Takes an edge; all that the request path ever calls."""

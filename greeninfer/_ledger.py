@@ -139,7 +139,7 @@ class Ledger:
         """Take the pieces, or parts of pieces, that are within an interval; later ones wait, earlier ones are lost."""
         pieces, self._pieces = self._pieces, Pieces()
         accounts, begin, end, ran = pieces.accounts, *map(np.array, (pieces.begin, pieces.end, pieces.ran))
-        away = []
+        away: set[int] = set()
         for row in np.flatnonzero((begin < interval.start) | (end > interval.end)).tolist():
             piece_begin, piece_end, piece_ran = pieces.begin[row], pieces.end[row], pieces.ran[row]
             first, last = max(piece_begin, interval.start), min(piece_end, interval.end)
@@ -148,11 +148,11 @@ class Ledger:
                 cut = max(piece_begin, interval.end)
                 self._pieces.add(accounts[row], cut, piece_end, piece_ran * ((piece_end - cut) / length))
             if last < first or piece_begin >= interval.end:
-                away.append(row)
+                away.add(row)
             begin[row], end[row], ran[row] = first, last, piece_ran * ((last - first) / length)
         if away:
             accounts = [account for row, account in enumerate(accounts) if row not in away]
-            begin, end, ran = (np.delete(column, away) for column in (begin, end, ran))
+            begin, end, ran = (np.delete(column, list(away)) for column in (begin, end, ran))
         return accounts, begin, end, ran
 
     def _divide(

@@ -49,7 +49,7 @@ def system_thread_cpu() -> ThreadCpu:
 
 @dataclass(slots=True)
 class Pieces:
-    """Who ran when, a column per figure: a tuple for each piece would keep the garbage collector busy.
+    """Who ran when, a column per figure: less memory to go through than a tuple for each piece.
 
     Args:
         accounts: which ran.
