@@ -1,20 +1,20 @@
-"""Who ran in an interval, summed up: spans, and the work that no span covers as further players."""
+"""Who ran in an interval, summed up: spans, and the work that no span covers as further players.
+
+Where pieces run in turn, plain sums do: a tick of a few requests would spend most of its time in calls of NumPy.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate, pairwise
+from itertools import chain
 
 import numpy as np
-import numpy.typing as npt
 
 from greeninfer._account import Account, Key
 from greeninfer._records import Interval
-from greeninfer._virtual_clocks import Floats, static_seconds, static_seconds_in_turn
-
-Run = tuple[float, float, float]
-"""(begin, end, seconds that it ran in between)."""
+from greeninfer._timeline import Pieces
+from greeninfer._virtual_clocks import static_seconds, static_seconds_in_turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,80 +34,87 @@ class Company:
 
 @dataclass(slots=True)
 class Activity:
-    """Who ran in an interval, summed up by account; further rows are work that no span covers.
+    """Who ran in an interval, a column per figure, and what else did.
 
     Args:
-        accounts: of the first rows, in order.
-        routes: theirs, each once.
-        route_of: each account's place among the routes.
-        ran: running seconds.
-        static: expected static seconds (`_virtual_clocks.py`).
-        placement: standard error of that, as the clocks do not tell where in a piece it ran.
-        ends: where further rows begin: of this process outside its spans, of strangers, of siblings; and their end.
+        accounts: each once.
+        keys: the route of each.
+        ran: running seconds of each.
+        static: expected static seconds of each (`_virtual_clocks.py`).
+        doubt: variance of that, seconds squared, as the clocks do not tell where in a piece it ran.
+        cores: running seconds of work that no span covers, core by core: of this process, of strangers, of siblings.
+        rest: static seconds of the same three.
         active: expected seconds in which anything ran.
     """
 
     accounts: list[Account]
-    routes: list[Key]
-    route_of: npt.NDArray[np.intp]
-    ran: Floats
-    static: Floats
-    placement: Floats
-    ends: tuple[int, int, int, int]
+    keys: list[Key]
+    ran: list[float]
+    static: list[float]
+    doubt: list[float]
+    cores: Sequence[list[float]]
+    rest: list[float]
     active: float
 
-    def others(self, values: Floats) -> list[float]:
-        """Sum a column up for each of the three kinds."""
-        return [float(values[begin:end].sum()) for begin, end in pairwise(self.ends)]
 
-
-def summed(
-    accounts: list[Account], who: list[int], pieces: tuple[Floats, Floats, Floats], kinds: Sequence[list[Run]]
-) -> Activity:
+def summed(pieces: Pieces, interval: Interval, cores: Sequence[list[float]]) -> Activity:
     """Sum pieces up by account.
 
     Args:
-        accounts: each once.
-        who: which of them each piece is of.
-        pieces: begins, ends and running seconds.
-        kinds: the work that no span covers.
+        pieces: within the interval.
+        interval: throughout which ``cores`` are kept busy.
+        cores: the work that no span covers, as ``Activity`` has it.
     """
-    ends = list(accumulate(map(len, kinds), initial=len(accounts)))
-    count, own = ends[-1], len(who)
-    if not count:
-        return Activity([], [], np.zeros(0, np.intp), np.zeros(0), np.zeros(0), np.zeros(0), (0, 0, 0, 0), 0.0)
-    more = [run for kind in kinds for run in kind]
-    begin, end, ran = (
-        np.concatenate((column, extra)) for column, extra in zip(pieces, np.array(more).reshape(-1, 3).T, strict=True)
-    )
-    length = end - begin
-    # A thread cannot run for longer than the piece lasts; clocks read one after the other say so by microseconds.
-    ran = np.minimum(ran, length)
-    rho = np.divide(ran, length, out=np.zeros_like(ran), where=length > 0.0)
-    if own < 2 or (begin[1:own] >= end[: own - 1]).all():
-        seconds = float(length[own]) if len(length) > own else 0.0
-        own_static, other_static, active = static_seconds_in_turn(ran[:own], rho[own:], seconds)
-        static = np.concatenate((own_static, other_static))
-    else:
-        static, active = static_seconds(begin, end, rho)
-    # Where in its piece it ran is a guess unless it ran all the time or always alone: one standard error.
-    placement = np.sqrt(1.0 - rho) * np.minimum(static, np.maximum(ran - static, 0.0))
-    if own > len(accounts):  # some have several pieces
-        rows = np.array(who + list(range(len(accounts), count)), dtype=np.intp)
-        ran, static = _by_row(rows, ran, count), _by_row(rows, static, count)
-        placement = np.sqrt(_by_row(rows, np.square(placement), count))
-    routes: dict[Key, int] = {}
-    route_of = [routes.setdefault(account.key, len(routes)) for account in accounts]
+    rows: dict[Account, int] = {}
+    ran: list[float] = []
+    doubt: list[float] = []
+    in_turn, total, last = True, 0.0, interval.start
+    for account, begin, end, seconds in pieces:
+        length = end - begin
+        # A thread cannot run for longer than the piece lasts; clocks read one after the other say so by microseconds.
+        idle = length - seconds
+        if idle <= 0.0:
+            seconds = length
+        if begin < last:
+            in_turn = False
+        last = end
+        total += seconds
+        row = rows.setdefault(account, len(ran))
+        # Where in its piece it ran is a guess unless it ran all the time.
+        guess = seconds * seconds * (idle / length) if idle > 0.0 else 0.0
+        if row == len(ran):
+            ran.append(seconds)
+            doubt.append(guess)
+        else:
+            ran[row] += seconds
+            doubt[row] += guess
+    accounts, keys = list(rows), [account.key for account in rows]
+    if not in_turn:
+        return Activity(accounts, keys, ran, *_overlapped(pieces, rows, interval, cores))
+    shares = [seconds / interval.seconds for kind in cores for seconds in kind]
+    part, others, active = static_seconds_in_turn(total, shares, interval.seconds)
+    static = [part * seconds for seconds in ran]
+    factor = min(part, 1.0 - part) ** 2  # nor is it a guess where it was always alone
     return Activity(
-        accounts,
-        list(routes),
-        np.array(route_of, dtype=np.intp),
-        ran,
-        static,
-        placement,
-        (ends[0], ends[1], ends[2], ends[3]),
-        active,
+        accounts, keys, ran, static, [factor * each for each in doubt], cores, _by_kind(others, cores), active
     )
+
+
+def _overlapped(
+    pieces: Pieces, rows: dict[Account, int], interval: Interval, cores: Sequence[list[float]]
+) -> tuple[list[float], list[float], Sequence[list[float]], list[float], float]:
+    """Return the last five columns of ``Activity`` where pieces overlap."""
+    others, own = list(chain.from_iterable(cores)), len(pieces)
+    begin = np.array(pieces.begin + [interval.start] * len(others))
+    end = np.array(pieces.end + [interval.end] * len(others))
+    length = end - begin
+    ran = np.minimum(pieces.ran + others, length)
+    rho = np.divide(ran, length, out=np.zeros_like(ran), where=length > 0.0)
+    static, active = static_seconds(begin, end, rho)
+    doubt = (1.0 - rho) * np.square(np.minimum(static, np.maximum(ran - static, 0.0)))
+    of = [rows[account] for account in pieces.accounts]
+    by_account = [np.bincount(of, column[:own], len(rows)).tolist() for column in (static, doubt)]
+    return by_account[0], by_account[1], cores, _by_kind(static[own:].tolist(), cores), active
 
 
 def settle_among_processes(activity: Activity, interval: Interval) -> None:
@@ -116,29 +123,33 @@ def settle_among_processes(activity: Activity, interval: Interval) -> None:
     All processes know the same running seconds of each other, but only one knows when inside an interval its own spans
     ran, or on how many threads. So that their books add up, that tells only apart what ran inside the process.
     """
-    _, own_end, _, _ = activity.ends
-    ours = cores(float(activity.ran[:own_end].sum()), interval)
-    theirs = [(interval.start, interval.end, ran) for ran in activity.ran[own_end:].tolist()]
-    if not ours and not theirs:
+    own, *others = activity.cores
+    ours = busy_cores(sum(activity.ran) + sum(own), interval)
+    cores = [ours, *others]
+    shares = [min(1.0, seconds / interval.seconds) for kind in cores for seconds in kind]
+    if not shares:
         return
-    begin, end, ran = np.array(ours + theirs).T
-    static, activity.active = static_seconds(begin, end, np.minimum(ran / (end - begin), 1.0))
-    inside = float(activity.static[:own_end].sum())
+    _, static, activity.active = static_seconds_in_turn(0.0, shares, interval.seconds)
+    whole, *rest = _by_kind(static, cores)
+    inside = sum(activity.static) + activity.rest[0]
     if inside > 0.0:
-        factor = float(static[: len(ours)].sum()) / inside
-        activity.static[:own_end] *= factor
-        activity.placement[:own_end] *= factor
-    activity.static[own_end:] = static[len(ours) :]
+        factor = whole / inside
+        activity.static = [each * factor for each in activity.static]
+        activity.doubt = [each * factor**2 for each in activity.doubt]
+        activity.rest[0] *= factor
+    activity.rest[1:] = rest
 
 
-def cores(seconds: float, interval: Interval) -> list[Run]:
-    """Return work that no span covers as pieces: whole cores that it keeps busy all the time, and one for the rest."""
+def busy_cores(seconds: float, interval: Interval) -> list[float]:
+    """Return work that no span covers core by core: those that it keeps busy all the time, and one for the rest."""
     if interval.seconds <= 0.0:
         return []
     whole, rest = divmod(seconds, interval.seconds)
-    pieces = [(interval.start, interval.end, interval.seconds)] * int(whole)
-    return [*pieces, (interval.start, interval.end, rest)] if rest > 1e-9 else pieces
+    cores = [interval.seconds] * int(whole)
+    return [*cores, rest] if rest > 1e-9 else cores
 
 
-def _by_row(rows: npt.NDArray[np.intp], values: Floats, count: int) -> Floats:
-    return np.bincount(rows, values, count).astype(np.float64)
+def _by_kind(values: list[float], cores: Sequence[list[float]]) -> list[float]:
+    """Sum figures of cores up by kind."""
+    taken = iter(values)
+    return [sum(next(taken) for _ in kind) for kind in cores]

@@ -23,7 +23,9 @@ OWN_WEIGHTS = 32
 """Routes with a weight of their own, the busiest; the rest share one."""
 
 _FORGETTING_SECONDS = 600.0
-_SOLVE_SECONDS = 0.1  # each row counts at once, but solving costs more than a tick may
+# Each row counts at once, but solving costs as much as a tick: it is done again when there are 2 % more of them.
+_SOLVE_SECONDS = (0.1, 1.0)  # between two solutions, at least and at most
+_SOLVE_PART = 0.02
 
 
 class Calibration:
@@ -43,6 +45,7 @@ class Calibration:
         self._fits = {domain: Fit() for domain in domains}
         self._pending: Row | None = None
         self._since_solved = 0.0
+        self._seconds = 0.0  # of all rows
         self.weights: Mapping[str, Weights] = {}
 
     @property
@@ -76,7 +79,10 @@ class Calibration:
         sample = self._sample(row, fade)
         weights = dict(self.weights)
         self._since_solved += row.seconds
-        due = self._since_solved >= _SOLVE_SECONDS - 1e-9 or not any(each.learned for each in weights.values())
+        self._seconds += row.seconds
+        least, most = _SOLVE_SECONDS
+        after = min(most, max(least, _SOLVE_PART * self._seconds))
+        due = self._since_solved >= after - 1e-9 or not any(each.learned for each in weights.values())
         if due:
             self._since_solved = 0.0
         for domain, joules in row.joules.items():

@@ -23,14 +23,11 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-import numpy as np
-
 from greeninfer._account import Account, Key, Source
-from greeninfer._activity import Activity, Company, cores, settle_among_processes, summed
+from greeninfer._activity import Activity, Company, busy_cores, settle_among_processes, summed
 from greeninfer._energy import Quality
-from greeninfer._records import NANO, Delta, Interval, Line, Row, Weights
+from greeninfer._records import NANO, Delta, Interval, Line, Row, Weights, whole_nanojoules
 from greeninfer._timeline import Pieces
-from greeninfer._virtual_clocks import Floats
 
 _UNKNOWN = Weights()  # of the first tick: all joules go to what ran
 _FALLBACK_SPREAD = 0.5  # relative; before anything is learned, routes may differ by this much
@@ -84,14 +81,9 @@ class Ledger:
         if company is not None:
             settle_among_processes(activity, interval)
         self.settled_until = interval.end
-        count = len(activity.accounts)
-        by_route = np.bincount(activity.route_of, activity.ran[:count]).tolist()
-        row = Row(
-            interval.seconds,
-            activity.active,
-            dict(zip(activity.routes, by_route, strict=True)),
-            float(activity.ran[count:].sum()),
-        )
+        row = Row(interval.seconds, activity.active, other=sum(map(sum, activity.cores)))
+        for key, ran in zip(activity.keys, activity.ran, strict=True):
+            row.ran[key] = row.ran.get(key, 0.0) + ran
         lines: list[Line] = []
         good = {delta.domain.id for delta in interval.deltas if not delta.fault}
         self.began = min(self.began, interval.start)
@@ -102,7 +94,8 @@ class Ledger:
                 account.lack()
         self._shared = company is not None
         for delta in interval.deltas:
-            delta = replace(delta, quality=self._seen_as(delta.quality))
+            if self._seen_as(delta.quality) != delta.quality:
+                delta = replace(delta, quality=self._seen_as(delta.quality))
             if delta.fault:
                 part = self._part(delta, delta.nanojoules, company, delta.fault)
                 lines.append(Line("unattributed", delta.domain.id, delta.quality, part, reason=delta.fault))
@@ -128,32 +121,28 @@ class Ledger:
         return whole
 
     def _activity(self, interval: Interval, other_seconds: float, company: Company) -> Activity:
-        accounts, begin, end, ran = self._take(interval)
-        index: dict[Account, int] = {}
-        who = [index.setdefault(account, len(index)) for account in accounts]
-        kinds = [cores(seconds, interval) for seconds in (company.own, other_seconds)]
-        kinds.append([core for seconds in company.siblings for core in cores(seconds, interval)])
-        return summed(list(index), who, (begin, end, ran), kinds)
+        siblings = [core for seconds in company.siblings for core in busy_cores(seconds, interval)]
+        cores = [busy_cores(company.own, interval), busy_cores(other_seconds, interval), siblings]
+        return summed(self._take(interval), interval, cores)
 
-    def _take(self, interval: Interval) -> tuple[list[Account], Floats, Floats, Floats]:
+    def _take(self, interval: Interval) -> Pieces:
         """Take the pieces, or parts of pieces, that are within an interval; later ones wait, earlier ones are lost."""
         pieces, self._pieces = self._pieces, Pieces()
-        accounts, begin, end, ran = pieces.accounts, *map(np.array, (pieces.begin, pieces.end, pieces.ran))
-        away: set[int] = set()
-        for row in np.flatnonzero((begin < interval.start) | (end > interval.end)).tolist():
-            piece_begin, piece_end, piece_ran = pieces.begin[row], pieces.end[row], pieces.ran[row]
-            first, last = max(piece_begin, interval.start), min(piece_end, interval.end)
-            length = piece_end - piece_begin or 1.0
-            if piece_end > interval.end:
-                cut = max(piece_begin, interval.end)
-                self._pieces.add(accounts[row], cut, piece_end, piece_ran * ((piece_end - cut) / length))
-            if last < first or piece_begin >= interval.end:
-                away.add(row)
-            begin[row], end[row], ran[row] = first, last, piece_ran * ((last - first) / length)
-        if away:
-            accounts = [account for row, account in enumerate(accounts) if row not in away]
-            begin, end, ran = (np.delete(column, list(away)) for column in (begin, end, ran))
-        return accounts, begin, end, ran
+        start, stop = interval.start, interval.end
+        spans = enumerate(zip(pieces.begin, pieces.end, strict=True))
+        outside = [row for row, (begin, end) in spans if begin < start or end > stop]
+        for row in reversed(outside):
+            account, begin, end, ran = pieces.row(row)
+            length = end - begin or 1.0
+            if end > stop:
+                cut = max(begin, stop)
+                self._pieces.add(account, cut, end, ran * ((end - cut) / length))
+            first, last = max(begin, start), min(end, stop)
+            if last < first or begin >= stop:
+                pieces.remove(row)
+            else:
+                pieces.begin[row], pieces.end[row], pieces.ran[row] = first, last, ran * ((last - first) / length)
+        return pieces
 
     def _divide(
         self, delta: Delta, interval: Interval, activity: Activity, row: Row, company: Company | None
@@ -162,72 +151,57 @@ class Ledger:
         joules = delta.nanojoules / NANO
         known = self.weights.get(domain, _UNKNOWN)
         row.joules[domain] = joules
-        count = len(activity.accounts)
         if activity.active <= 0.0:
             return [Line("idle", domain, delta.quality, self._part(delta, delta.nanojoules, company, "idle"))]
 
         base = known.idle_watts * interval.seconds + known.active_watts * activity.active
         seen = min(1.0, joules / base) if base > 0.0 else 1.0
         dynamic_joules = max(0.0, joules - base)
-        watts = np.array([known.watts.get(key, known.shared_watts) for key in activity.routes])
-        players = activity.ends[-1] - count
-        weighted = np.concatenate((watts[activity.route_of], np.full(players, known.other_watts))) * activity.ran
-        if not weighted.any():  # weights of nothing say nothing: go by running seconds
-            weighted = activity.ran
-        row.squares[domain] = float(weighted[:count] @ weighted[:count])
+        weighted, others = _weighted(known, activity)
+        row.squares[domain] = math.fsum(each * each for each in weighted)
         if company is not None:
-            weighted = _by_process(weighted, activity.ran, count)
-        dynamic = weighted * (dynamic_joules / float(weighted.sum()))
+            weighted, others = _by_process(weighted, activity)
+        weight = sum(weighted) + sum(others)
+        per_weight = dynamic_joules / weight
         static_watts = seen * (known.idle_watts + known.active_watts)
-        static = static_watts * activity.static
         idle = seen * known.idle_watts * max(0.0, interval.seconds - activity.active)
-
-        shares = np.concatenate((dynamic[:count] + static[:count], [idle, *activity.others(dynamic + static)]))
-        nanojoules = whole_nanojoules(shares, delta.nanojoules)
-        rest, own, strangers = nanojoules[count : count + 3]
+        shares = [each * per_weight + static_watts * s for each, s in zip(weighted, activity.static, strict=True)]
+        rest = [each * per_weight + static_watts * s for each, s in zip(others, activity.rest, strict=True)]
+        *nanojoules, left, own, strangers, _ = whole_nanojoules([*shares, idle, *rest], delta.nanojoules)
 
         spread = _FALLBACK_SPREAD if not known.learned else known.sigma
         spread = spread if company is None else max(spread, _COMPANY_SPREAD)
-        part = dynamic / dynamic_joules if dynamic_joules > 0.0 else dynamic
-        repeats = spread * dynamic * (1.0 - part) + known.sigma_idle_watts * activity.static
-        variance = np.square(static_watts * activity.placement)
         source = Source(domain, delta.quality, self._gain)
         totals: dict[Key, int] = {}
-        shares_out = zip(nanojoules, static.tolist(), repeats.tolist(), variance.tolist(), strict=False)
         refused: dict[str, int] = {}
-        for account, share in zip(activity.accounts, shares_out, strict=False):
-            left = account.credit(source, share, totals)
-            if left:
-                refused[account.refusal] = refused.get(account.refusal, 0) + left
+        columns = zip(activity.accounts, nanojoules, weighted, activity.static, activity.doubt, strict=True)
+        for account, got, each, static, doubt in columns:
+            repeats = spread * each * per_weight * (1.0 - each / weight) + known.sigma_idle_watts * static
+            share = got, static_watts * static, repeats, static_watts * static_watts * doubt
+            late = account.credit(source, share, totals)
+            if late:
+                refused[account.refusal] = refused.get(account.refusal, 0) + late
         lines = [Line("attributed", domain, delta.quality, got, *key) for key, got in totals.items()]
-        lines.append(Line("idle", domain, delta.quality, self._part(delta, rest, company, "idle")))
+        lines.append(Line("idle", domain, delta.quality, self._part(delta, left, company, "idle")))
         own += self._part(delta, strangers, company, "other")
         lines.append(Line("other", domain, delta.quality, own))
         lines.extend(Line("unattributed", domain, delta.quality, got, reason=why) for why, got in refused.items())
         return lines
 
 
-def _by_process(weighted: Floats, ran: Floats, count: int) -> Floats:
-    """Return weights by which this process's spans, the first ``count``, have together what their seconds are worth."""
-    total = float(weighted[:count].sum())
-    ours = weighted[:count] * (float(ran[:count].sum()) / total) if total > 0.0 else ran[:count]
-    return np.concatenate((ours, ran[count:]))
+def _weighted(known: Weights, activity: Activity) -> tuple[list[float], list[float]]:
+    """Return running seconds times watts, of the accounts and of the three kinds of work that no span covers."""
+    watts, shared = known.watts, known.shared_watts
+    weighted = [watts.get(key, shared) * ran for key, ran in zip(activity.keys, activity.ran, strict=True)]
+    others = [known.other_watts * sum(kind) for kind in activity.cores]
+    if any(weighted) or any(others):
+        return weighted, others
+    return activity.ran, [sum(kind) for kind in activity.cores]  # weights of nothing say nothing: go by running seconds
 
 
-def whole_nanojoules(joules: Floats, total: int) -> list[int]:
-    """Round shares to whole nanojoules that add up to ``total`` exactly, by largest remainder."""
-    weight = float(joules.sum())
-    # Shares that say nothing are equal shares; in what this ledger hands out they do not occur.
-    exact = joules * (total / weight) if weight > 1e-200 else np.full(len(joules), total / len(joules))
-    whole = np.floor(exact).astype(np.int64)
-    short = total - int(whole.sum())
-    if short > 0:
-        # Rounding leaves fewer than one unit per share; what float arithmetic leaves beyond that goes round again.
-        by_remainder = np.argsort(whole - exact, kind="stable")
-        each, rest = divmod(short, len(whole))
-        whole += each
-        whole[by_remainder[:rest]] += 1
-    elif short < 0:
-        whole[int(np.argmax(whole))] += short
-    result: list[int] = whole.tolist()
-    return result
+def _by_process(weighted: list[float], activity: Activity) -> tuple[list[float], list[float]]:
+    """Return weights by which this process's spans have together what their running seconds are worth."""
+    total = sum(weighted)
+    factor = sum(activity.ran) / total if total > 0.0 else 0.0
+    ours = [each * factor for each in weighted] if total > 0.0 else activity.ran
+    return ours, [sum(kind) for kind in activity.cores]

@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import SupportsFloat, cast
 
 from greeninfer._account import Account, Key, Record, Share, Source, SpanAccount
+from greeninfer._records import whole_nanojoules
 from greeninfer._running import enter, leave
 
 
@@ -151,16 +152,12 @@ class Batch:
             _release(span, self.closed)
 
     def credit(self, source: Source, share: Share, totals: dict[Key, int]) -> int:
-        """Split a share by weight, the last nanojoules by largest remainder; return those that come too late."""
+        """Split a share by weight; return the nanojoules that come too late."""
         nanojoules, static, spread, variance = share
-        exact = [nanojoules * part for part in self.parts]
-        whole = [math.floor(each) for each in exact]
-        by_remainder = sorted(range(len(whole)), key=lambda row: whole[row] - exact[row])
-        for row in by_remainder[: nanojoules - sum(whole)]:
-            whole[row] += 1
+        rows = zip(self.rows, self.parts, whole_nanojoules(self.parts, nanojoules), strict=True)
         return sum(
             span.credit(source, (got, static * part, spread * part, variance * part * part), totals)
-            for (span, _), part, got in zip(self.rows, self.parts, whole, strict=True)
+            for (span, _), part, got in rows
         )
 
     def lack(self) -> None:

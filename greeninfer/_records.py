@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Literal
 
 from greeninfer._energy import Measurement, Quality
@@ -13,6 +14,22 @@ State = Literal["attributed", "idle", "other", "unattributed"]
 
 NANO = 1_000_000_000
 """Nanojoules in a joule: totals are integers of these, so that the books close to the last unit."""
+
+
+def whole_nanojoules(joules: Sequence[float], total: int) -> list[int]:
+    """Round shares to whole nanojoules that add up to ``total`` exactly: what is rounded is their running sum."""
+    sums = list(accumulate(joules))
+    weight = sums[-1]
+    if not weight > 1e-200:  # shares that say nothing are equal shares
+        sums = [float(number) for number in range(1, len(joules) + 1)]
+        weight = sums[-1]
+    given, whole = 0, []
+    for each in sums:
+        until = min(round(each / weight * total), total)
+        whole.append(until - given)
+        given = until
+    whole[-1] += total - given  # beyond 2^53 a float does not tell every whole number
+    return whole
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,6 +77,14 @@ class Pieces:
         self.end.append(end)
         self.ran.append(ran)
 
+    def row(self, row: int) -> Piece:
+        """Return one piece."""
+        return self.accounts[row], self.begin[row], self.end[row], self.ran[row]
+
+    def remove(self, row: int) -> None:
+        """Take one piece out."""
+        del self.accounts[row], self.begin[row], self.end[row], self.ran[row]
+
     def extend(self, other: Pieces) -> None:
         """Add all pieces of others."""
         self.accounts.extend(other.accounts)

@@ -14,6 +14,8 @@ rho = 1 it is exactly ∫ dt / n(t).
 from __future__ import annotations
 
 import itertools
+import math
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -30,11 +32,20 @@ def _rule(nodes: int, *edges: float) -> tuple[Floats, Floats]:
     return x, w
 
 
+def _pairs(rule: tuple[Floats, Floats]) -> list[tuple[float, float]]:
+    points, weights = rule
+    return list(zip(points.tolist(), weights.tolist(), strict=True))
+
+
 # Eight nodes are exact for sixteen pieces at once that run all the time. The more run, the closer to 1 the integrand
 # is squeezed, so a crowd gets panels that narrow towards 1: within 0.1 % up to a thousand pieces at once.
 _FEW = 16
 _RULE = _rule(8, 0.0, 1.0)
 _CROWD_RULE = _rule(6, 0.0, 1.0 - 2.0**-2, 1.0 - 2.0**-5, 1.0 - 2.0**-8, 1.0)
+
+# For pieces in turn: m nodes are exact for degree 2 m - 1, and n others make a polynomial of degree n.
+_IN_TURN = [_pairs(_rule(nodes, 0.0, 1.0)) for nodes in range(1, _FEW // 2 + 1)]
+_CROWD_IN_TURN = _pairs(_CROWD_RULE)
 
 # A logarithm of zero would poison the running sum; 1e-12 is far below what a CPU clock resolves.
 _SMALL = 1e-12
@@ -78,30 +89,37 @@ def static_seconds(begin: Floats, end: Floats, rho: Floats) -> tuple[Floats, flo
     return seconds, active
 
 
-def static_seconds_in_turn(ran: Floats, rho: Floats, seconds: float) -> tuple[Floats, Floats, float]:
+def static_seconds_in_turn(ran: float, rho: Sequence[float], seconds: float) -> tuple[float, list[float], float]:
     """Return what ``static_seconds`` does, for pieces one after the other beside others that go on all the time.
 
-    So it is where requests run on one thread, as on an event loop: no instant needs to be looked at. With
-    P(x) = ∏_k (1 - rho_k (1 - x)) over the others, a piece has ran_i ∫ P dx, and each of the others
+    So it is where requests run on one thread, as on an event loop: no instant needs to be looked at, and a few sums
+    without arrays are all that a tick has to do. With P(x) = ∏_k (1 - rho_k (1 - x)) over the others, a piece that runs
+    for ran_i seconds has ran_i ∫ P dx, and each of the others
 
         rho_k ∫ P / (1 - rho_k (1 - x)) (seconds - (1 - x) ∑ ran_i) dx
 
     Args:
-        ran: running seconds of the pieces, of which no two overlap.
+        ran: running seconds of the pieces together, of which no two overlap.
         rho: share of the time during which each of the others runs.
         seconds: how long they do; the pieces lie within.
 
-    Returns the static seconds of the pieces and of the others, and the expected seconds in which anything ran.
+    Returns the part of its running seconds that each piece has as static seconds, the static seconds of the others, and
+    the expected seconds in which anything ran.
     """
-    total = float(ran.sum())
-    if not len(rho):
-        return ran, rho, total
-    points, weights = _RULE if len(rho) < _FEW else _CROWD_RULE
-    factors = np.maximum(1.0 - rho[:, None] * (1.0 - points), _SMALL)
-    product = factors.prod(axis=0)
-    others = rho * ((product / factors) @ (weights * (seconds - (1.0 - points) * total)))
-    quiet = float(np.prod(1.0 - rho))
-    return ran * float(product @ weights), others, seconds - quiet * (seconds - total)
+    if not rho:
+        return 1.0, [], ran
+    shares = dict.fromkeys(rho, 0.0)
+    counts = {each: rho.count(each) for each in shares}  # of cores that are busy all the time there may be many
+    part = 0.0
+    for x, weight in _IN_TURN[len(rho) // 2] if len(rho) < _FEW else _CROWD_IN_TURN:
+        factors = {each: max(1.0 - each * (1.0 - x), _SMALL) for each in counts}
+        weighted = weight * math.prod(factors[each] ** count for each, count in counts.items())
+        part += weighted
+        weighted *= seconds - (1.0 - x) * ran
+        for each, factor in factors.items():
+            shares[each] += weighted / factor
+    quiet = math.prod(1.0 - each for each in rho)
+    return part, [each * shares[each] for each in rho], seconds - quiet * (seconds - ran)
 
 
 def _clock_values(logs: Floats, order: npt.NDArray[np.intp], lengths: Floats) -> Floats:

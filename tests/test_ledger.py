@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise, permutations
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,9 +12,9 @@ from simulated_world import DRAM, PACKAGE, ManualClock, Program
 
 from greeninfer._activity import Company
 from greeninfer._energy import Quality
-from greeninfer._ledger import Ledger, whole_nanojoules
+from greeninfer._ledger import Ledger
 from greeninfer._parts import Batch
-from greeninfer._records import NANO, Delta, Domain, Interval, Line, Row, State, Weights
+from greeninfer._records import NANO, Delta, Domain, Interval, Line, Row, State, Weights, whole_nanojoules
 from greeninfer._span import Span
 from greeninfer._timeline import Piece, Pieces
 
@@ -456,7 +455,7 @@ def test_whatever_the_weights_every_nanojoule_is_in_one_line(
 @few
 @given(st.lists(st.floats(0.0, 1e6), min_size=1, max_size=50), st.integers(0, 10**15))
 def test_rounding_gives_whole_shares_that_add_up(shares: list[float], total: int) -> None:
-    whole = whole_nanojoules(np.array(shares), total)
+    whole = whole_nanojoules(shares, total)
     assert sum(whole) == total
     assert all(isinstance(share, int) and share >= 0 for share in whole)
     if sum(shares) > 1e-200:  # below that they say nothing
@@ -464,9 +463,10 @@ def test_rounding_gives_whole_shares_that_add_up(shares: list[float], total: int
             assert abs(share - total * given_share / sum(shares)) <= 1.0 + 1e-12 * total
 
 
-def test_the_largest_remainders_get_the_nanojoules_that_are_left() -> None:
-    # 10 units as 1 : 2 : 4 are 1.43, 2.86, 5.71: whole parts 1, 2, 5, and two left for .86 and .71.
-    assert whole_nanojoules(np.array([1.0, 2.0, 4.0]), 10) == [1, 3, 6]
+def test_what_rounding_leaves_over_goes_to_the_next_and_never_to_whom_nothing_is_due() -> None:
+    # 10 units as 1 : 2 : 4 are 1.43, 2.86, 5.71; added up 1.43, 4.29, 10.
+    assert whole_nanojoules([1.0, 2.0, 4.0], 10) == [1, 3, 6]
+    assert whole_nanojoules([0.0, 1.0, 0.0, 1.0, 1.0, 0.0], 10) == [0, 3, 0, 4, 3, 0]
 
 
 # Shapley

@@ -206,7 +206,7 @@ def test_pieces_in_turn_cost_what_all_subsets_say(
         end += gap + length
     whole = end + gap
     truth, active = by_enumeration([*schedule, *((0.0, whole, rho) for rho in others)])
-    ran = np.array([(stop - start) * rho for start, stop, rho in schedule])
-    own, rest, seen = static_seconds_in_turn(ran, np.array(others), whole)
-    assert [*own.tolist(), *rest.tolist()] == pytest.approx(truth, rel=1e-9, abs=1e-11)
+    ran = [(stop - start) * rho for start, stop, rho in schedule]
+    part, rest, seen = static_seconds_in_turn(sum(ran), others, whole)
+    assert [*(part * seconds for seconds in ran), *rest] == pytest.approx(truth, rel=1e-9, abs=1e-11)
     assert seen == pytest.approx(active, rel=1e-9, abs=1e-11)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import collections
 import math
 import threading
 import weakref
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, Generic, Literal, TypeVar
 
-import numpy as np
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from greeninfer._records import NANO
@@ -67,12 +69,12 @@ class Observations:
         """Move the histogram by what was observed since the last time."""
         if not self._pending:
             return
-        bounds, buckets = self._histogram._upper_bounds, self._histogram._buckets
-        counts = np.bincount(np.searchsorted(bounds, self._pending))
-        for bucket, count in zip(buckets, counts.tolist(), strict=False):  # what is no number is in none of them
-            if count:
-                bucket.inc(count)
-        self._histogram._sum.inc(math.fsum(self._pending))
+        total = math.fsum(self._pending)
+        numbers = self._pending if total == total else [each for each in self._pending if each == each]
+        place = partial(bisect_left, self._histogram._upper_bounds)
+        for number, count in collections.Counter(map(place, numbers)).items():
+            self._histogram._buckets[number].inc(count)
+        self._histogram._sum.inc(total)
         self._pending.clear()
 
 
