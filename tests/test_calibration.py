@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from greeninfer._calibration import OWN_WEIGHTS, Calibration
-from greeninfer._fit import ENOUGH_ROWS
+from greeninfer._fit import ENOUGH_ROWS, Fit
 from greeninfer._records import Row, Weights
 
 PACKAGE, DRAM = "rapl/0/package", "rapl/0/dram"
@@ -412,6 +412,22 @@ def test_what_was_learned_stays_while_the_load_does_not_change() -> None:
     for _ in range(300):
         calibration.learn(Row(0.1, 0.1, {HEAVY: 0.1}, joules={PACKAGE: 6.3}))
     assert_knows(calibration.weights[PACKAGE], machine, 0.01)
+
+
+def test_the_more_rows_there_are_the_longer_it_takes_until_they_are_solved_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    solved: list[int] = []
+    solve = Fit.solve
+    monkeypatch.setattr(Fit, "solve", lambda fit, known: solved.append(1) or solve(fit, known))
+    calibration, counts = Calibration([PACKAGE]), []
+    for rows in (50, 900, 100):  # of 0.1 s; the first 30 are too few
+        teach(calibration, {PACKAGE: Machine()}, rows)
+        counts.append(len(solved))
+        solved.clear()
+    assert counts[0] == 21  # with each row
+    assert 100 <= counts[1] <= 160  # 2 % more: 50 ln(50 s / 5 s) times, but by whole rows
+    assert counts[2] == 10
 
 
 def test_ticks_with_and_without_a_domain_are_not_put_together() -> None:

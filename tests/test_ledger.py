@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise, permutations
 
@@ -580,6 +581,18 @@ def test_where_it_ran_inside_the_tick_matters_once_another_ran_too() -> None:
     assert 3 * 55.0 * 0.15 > figures[1] > 55.0 * 0.3 * 0.05
 
 
+@pytest.mark.parametrize("times", [1, 2])
+def test_so_it_does_beside_work_that_no_span_covers_and_each_piece_adds_to_the_doubt(times: int) -> None:
+    # The other work runs half of the time, so three quarters of 0.3 s are static seconds, if the 0.3 s of 0.5 s are
+    # spread evenly: one standard error of a piece is √(1 - 0.6) of the quarter that may be there or not.
+    bench = Bench(Weights(40.0, 15.0, learned=True))
+    span = bench.span("heavy")
+    bench.add(*((span, 0.5 * number, 0.5 * number + 0.5, 0.3) for number in range(times)))
+    bench.settle(0.0, 1.0, 60.0, other=0.5)
+    assert span.energy().static_joules == pytest.approx(55.0 * 0.225 * times)
+    assert uncertainty(span) == pytest.approx(3 * 55.0 * math.sqrt(0.4 * times) * 0.075)
+
+
 # In company
 
 
@@ -683,6 +696,19 @@ def test_a_figure_in_company_is_less_sure() -> None:
         bench.settle(0.0, 1.0, 65.0, other=0.0 if company else 1.0, company=company)
         doubts.append(span.energy().uncertainty_joules or 0.0)
     assert doubts[1] > doubts[0] + 1.0
+
+
+def test_the_doubt_where_it_ran_goes_with_the_static_seconds_that_a_process_gets() -> None:
+    figures = []
+    for company in (None, Company(siblings=(0.5,), part=0.5)):
+        bench = Bench(Weights(40.0, 15.0, learned=True))
+        one, two = bench.span("heavy"), bench.span("heavy")
+        bench.add((one, 0.0, 0.5, 0.3), (two, 0.0, 0.5, 0.3))
+        bench.settle(0.0, 1.0, 30.0, other=0.0 if company else 0.5, company=company)  # all of it is static power
+        figures.append((one.energy().static_joules or 0.0, uncertainty(one)))
+    (alone, doubt), (shared, doubt_shared) = figures
+    assert shared != pytest.approx(alone, rel=0.05)
+    assert doubt_shared / doubt == pytest.approx(shared / alone)
 
 
 @few

@@ -69,12 +69,10 @@ class Observations:
         """Move the histogram by what was observed since the last time."""
         if not self._pending:
             return
-        total = math.fsum(self._pending)
-        numbers = self._pending if total == total else [each for each in self._pending if each == each]
         place = partial(bisect_left, self._histogram._upper_bounds)
-        for number, count in collections.Counter(map(place, numbers)).items():
+        for number, count in collections.Counter(map(place, self._pending)).items():
             self._histogram._buckets[number].inc(count)
-        self._histogram._sum.inc(total)
+        self._histogram._sum.inc(math.fsum(self._pending))
         self._pending.clear()
 
 
