@@ -303,7 +303,7 @@ def test_paths_to_exclude_may_be_given_in_any_way(exclude: Any) -> None:
 NO_APPLICATIONS = [None, 5, "app", fastapi.FastAPI, EnergyMiddleware(page), lambda *args: None]  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("app", NO_APPLICATIONS, ids=repr)
+@pytest.mark.parametrize("app", NO_APPLICATIONS, ids=lambda app: type(app).__name__)
 def test_what_is_no_such_application(app: Any) -> None:
     with pytest.raises(TypeError, match=r"is not possible; allowed: a FastAPI or Starlette application; remedy: "):
         greeninfer.instrument(app)

@@ -50,7 +50,7 @@ TEMPLATE = "/predict/{x}"
         ({"route": Route("/x"), "root_path": ""}, "/x"),
         ({"route": Route("/x"), "root_path": None}, "/x"),
     ],
-    ids=repr,
+    ids=lambda value: repr(value).partition(" at 0x")[0],
 )
 def test_where_the_template_may_be(scope: dict[str, Any], name: str | None, ended: bool) -> None:
     assert route_name(scope, "", ended=ended) == name

@@ -42,7 +42,9 @@ class Odd:
         self.path = path
 
 
-@pytest.mark.parametrize("template", [5, b"/x", Path("/x"), ["/x"], 1.5, object(), {"a": 1}], ids=lambda each: type(each).__name__)
+@pytest.mark.parametrize(
+    "template", [5, b"/x", Path("/x"), ["/x"], 1.5, object(), {"a": 1}], ids=lambda each: type(each).__name__
+)
 @pytest.mark.parametrize("place", ["path_template", "route"])
 def test_a_template_that_is_not_a_string(template: object, place: str, caplog: pytest.LogCaptureFixture) -> None:
     """It is told once, counted each time, and the requests go on as "(unmatched)"."""
