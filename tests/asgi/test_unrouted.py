@@ -103,7 +103,7 @@ class Trap:
         {"route": Odd("/x"), "router": 3, "app": 3, "endpoint": 3},
         {"route": Odd("/x"), "router": Trap(), "app": Trap(), "root_path": "/m"},
     ],
-    ids=str,
+    ids=lambda scope: "-".join(scope),
 )
 def test_whatever_stands_in_a_scope_neither_the_request_nor_the_books_mind(odd: dict[str, object]) -> None:
     async def app(scope: Scope, receive: Any, send: Any) -> None:
