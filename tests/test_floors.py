@@ -307,13 +307,17 @@ RULES: tuple[Rule, ...] = (
 )
 
 
+@pytest.fixture(scope="module")
+def house() -> House:
+    return read_house(PACKAGE)
+
+
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
-def test_the_house_keeps_the_rule(rule: Rule) -> None:
-    assert rule(read_house(PACKAGE)) == []
+def test_the_house_keeps_the_rule(rule: Rule, house: House) -> None:
+    assert rule(house) == []
 
 
-def test_the_house_is_really_read() -> None:
-    house = read_house(PACKAGE)
+def test_the_house_is_really_read(house: House) -> None:
     assert ("_settings", "errors") in {(source.name, target.name) for source, target, _ in arrows(house)}
     assert core_packages() == {"wrapt", "prometheus_client", "numpy", "opentelemetry_api"}
 
