@@ -209,7 +209,8 @@ def measure_cost(options: argparse.Namespace, report: Report, slack: float, envi
     command, load = find_load()
     command_line = command.format(connections=8, seconds=options.seconds)
     with servers(["bare", "noop", *OURS, *PEERS], environ) as running:
-        for path, of_what in (("/predict/1", "An async endpoint"), ("/sync/1", "A sync endpoint, in the pool")):
+        paths = [("/predict/1", "An async endpoint"), ("/sync/1", "A sync endpoint, in the pool")]
+        for path, of_what in paths[:1] if options.quick else paths:
             before = {case: own_thread(running[case]) for case in OURS if case in running}
             results = interleaved(load, running, path, 8, options.rounds, options.seconds)
             what = f"{of_what}: {options.rounds} rounds of {command_line} http://127.0.0.1:PORT{path}"
@@ -246,7 +247,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=5, help="twice as many for the latency")
     parser.add_argument("--seconds", type=int, default=2, help="of each round")
     parser.add_argument("--only", choices=("cost", "latency"), help="one of the two parts")
-    parser.add_argument("--quick", action="store_true", help="a smoke test: 1 round of 1 s")
+    parser.add_argument("--quick", action="store_true", help="a smoke test: 1 round of 1 s, no pool")
     options = parser.parse_args()
     if options.rounds < 1 or options.seconds < 1:
         parser.error(f"rounds={options.rounds}, seconds={options.seconds} are not possible; allowed: from 1 up")

@@ -75,7 +75,7 @@ def tailored(study: Study, splits: int, quick: bool) -> Study:
         install = missing(spec)
         if install:
             print(f"left out: {spec.name}: pip install {install}")
-        elif quick and (spec.kind == "llm" or spec.options.get("features") == "sentence-transformers"):
+        elif quick and (spec.kind == "llm" or spec.options.get("features") in FEATURES):
             print(f"left out of a quick run: {spec.name}")
         else:
             models.append(replace(spec, splits=None if spec.splits is None else min(spec.splits, splits)))
