@@ -33,39 +33,48 @@ that repeats from tick to tick of a span; joules squared that are independent fr
 the settling of every request makes some."""
 
 
-class Credit:
-    """Everything credited to one span so far, over all ticks and domains."""
+class Credited:
+    """What a span is made of that joules are credited to, over all ticks and domains.
 
-    # Defaults stand on the class: one is made for each request, and most get one share of one domain.
-    total = 0
+    It is no object of its own: what waits for its tick is gone through by the garbage collector, request by request.
+
+    Attributes:
+        nanojoules: its own, of all domains.
+        static, spread, variance: sums of what shares say.
+        quality: of the worst share, or None while no meter gave any.
+        gain: (low, high) of all shares.
+        missing: whether joules are missing from a tick in which it ran.
+    """
+
+    # Defaults stand on the class, and most requests get one share of one domain.
+    nanojoules = 0
     static = 0.0
     spread = 0.0
     variance = 0.0
     quality: Quality | None = None
     gain = (1.0, 1.0)
     missing = False
-    phases: dict[str, int] | None = None
     _domain = ""
-    _others: dict[str, int] | None = None  # by domain, from the second one on
+    _others: dict[str, int] | None = None  # nanojoules by domain, from the second one on
 
     @property
-    def nanojoules(self) -> dict[str, int]:
-        """Return what was credited by domain."""
+    def by_domain(self) -> dict[str, int]:
+        """Return its own nanojoules by domain."""
         others = self._others or {}
-        return {self._domain: self.total - sum(others.values()), **others} if self._domain else {}
+        return {self._domain: self.nanojoules - sum(others.values()), **others} if self._domain else {}
 
-    def add(self, source: Source, share: Share) -> None:
+    def add_share(self, source: Source, share: Share) -> None:
         """Add one share; quality and gain are those of the worst part."""
         domain = source.domain
         if not self._domain:
             self._domain, self.quality, self.gain = domain, source.quality, source.gain
-            self.total, self.static, self.spread, self.variance = share
+            self.nanojoules, self.static, self.spread, self.variance = share
             return
         nanojoules, static, spread, variance = share
         if domain != self._domain:
             others = self._others = self._others or {}
             others[domain] = others.get(domain, 0) + nanojoules
-        self.total += nanojoules
+        self.nanojoules += nanojoules
         self.static += static
         self.spread += spread
         self.variance += variance
@@ -139,8 +148,8 @@ class SpanAccount(Account, Protocol):
     step_cpu: float
     settled_at: float | None
 
-    def tally(self) -> Credit:
-        """Return what is credited so far, to add to it (sampler thread only)."""
+    def credit_phase(self, name: str, nanojoules: int) -> None:
+        """Count a part of what was credited as that of a phase (sampler thread only)."""
         ...
 
 

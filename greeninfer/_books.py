@@ -225,9 +225,9 @@ class Books:
             if span.held > 0 or max(span.closed or 0.0, span.parts_closed) > until:
                 waiting.append(span)
                 continue
-            if span.opened < began and span.credits is not None:
+            if span.opened < began and span.is_charged:
                 span.lack()  # it began before the first reading
-            elif span.credits is None and span.opened >= whole_since:
+            elif span.opened >= whole_since and not span.is_charged:
                 for track in self._tracks:  # it never ran, and no meter was away: that is 0 J
                     track.ledger.credit_nothing(span)
             span.settled_at, span.unix_seconds = now, span.opened + offset
@@ -245,19 +245,19 @@ class Books:
 
     def _rate(self, span: Span) -> None:
         """Learn what a request of this route takes per CPU second."""
-        credits, cpu_seconds = span.credits, span.cpu_seconds + span.nested_cpu_seconds
-        if credits is None or credits.quality is None or credits.missing or cpu_seconds <= 0.0:
+        cpu_seconds = span.cpu_seconds + span.nested_cpu_seconds
+        if span.quality is None or span.missing or cpu_seconds <= 0.0:
             return
         joules = (span.nanojoules + span.nested) / NANO
         rate = self.rates.get(span.key)
         if rate is None:
-            self.rates[span.key] = Rate(joules, cpu_seconds, credits.quality, credits.gain)
+            self.rates[span.key] = Rate(joules, cpu_seconds, span.quality, span.gain)
             return
         if rate.cpu_seconds > _RATE_SECONDS:
             rate.joules, rate.cpu_seconds = rate.joules / 2.0, rate.cpu_seconds / 2.0
         rate.joules += joules
         rate.cpu_seconds += cpu_seconds
-        rate.quality, rate.gain = credits.quality, credits.gain
+        rate.quality, rate.gain = span.quality, span.gain
 
 
 def _track(meter: Meter, clock: Clock, tick_seconds: float, row_seconds: float, idle_watts: float | None) -> _Track:

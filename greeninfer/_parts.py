@@ -71,12 +71,9 @@ class Phase:
     def credit(self, source: Source, share: Share, totals: dict[Key, int]) -> int:
         """Credit the span, and the phase within it; return the nanojoules that come too late."""
         late = self.span.credit(source, share, totals)
-        if late:
-            return late
-        tally = self.span.tally()
-        tally.phases = tally.phases or {}
-        tally.phases[self.name] = tally.phases.get(self.name, 0) + share[0]
-        return 0
+        if not late:
+            self.span.credit_phase(self.name, share[0])
+        return late
 
     def lack(self) -> None:
         """Note that joules are missing."""
@@ -178,6 +175,6 @@ def _row(row: object) -> tuple[SpanAccount, float]:
         TypeError: if it is not a pair of a span and a number.
     """
     match row:
-        case (span, SupportsFloat() as weight) if hasattr(span, "tally"):
+        case (span, SupportsFloat() as weight) if hasattr(span, "credit_phase"):
             return cast(SpanAccount, span), float(weight)
     raise TypeError(f"batch row {row!r} is not possible; allowed: (span, weight) pairs, weight a number")

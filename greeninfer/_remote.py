@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from greeninfer._account import Account, Credit, Edge, Key, Record, Share, Source, SpanAccount
+from greeninfer._account import Account, Edge, Key, Record, Share, Source, SpanAccount
 from greeninfer._energy import Outcome
 
 _KEY: Key = ("(remote)", "")  # never what the carrier says: a client may have written that
@@ -76,9 +76,8 @@ class Remote:
     def lack(self) -> None:
         """Do nothing."""
 
-    def tally(self) -> Credit:
-        """Return what nobody will read."""
-        return Credit()
+    def credit_phase(self, name: str, nanojoules: int) -> None:
+        """Do nothing."""
 
 
 def _ignore(_edge: Edge) -> None:

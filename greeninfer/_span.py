@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from time import perf_counter
 from typing import SupportsIndex
 
-from greeninfer._account import Account, Credit, Key, Record, Settler, Share, Source, SpanAccount
+from greeninfer._account import Account, Credited, Key, Record, Settler, Share, Source, SpanAccount
 from greeninfer._energy import Energy, Outcome, Quality
 from greeninfer._parts import Phase
 from greeninfer._records import NANO, Failure
@@ -16,7 +16,7 @@ from greeninfer._remote import Remote
 from greeninfer._route_name import UNMATCHED, route_name
 
 
-class Span:
+class Span(Credited):
     """One request, or one part of it; made by ``greeninfer.measure`` and the middleware."""
 
     # Defaults stand on the class, so that opening a span sets only what differs: it is on the request path.
@@ -46,7 +46,7 @@ class Span:
     token_counts: dict[str, int] | None = None
     # What follows is written by the sampler thread alone.
     counted_as = ""  # the name under which it is counted as in flight
-    credits: Credit | None = None
+    phase_nanojoules: dict[str, int] | None = None
     cpu_seconds = 0.0
     children = 0
     held = 0  # by parts that are open: phases, batches
@@ -143,26 +143,24 @@ class Span:
         return (account.trace_id, account.trace_span_id) if isinstance(account, Remote) else ("", "")
 
     def _energy(self) -> Energy:
-        credits, final = self.credits, self.settled_at is not None
-        seconds = self.seconds
-        if credits is None or credits.quality is None:  # no meter gave anything while it ran
+        final, seconds = self.settled_at is not None, self.seconds
+        if self.quality is None:  # no meter gave anything while it ran
             return Energy(None, None, {}, None, None, None, (1.0, 1.0), None, seconds, not final, False)
-        own = self.nanojoules
-        joules = own / NANO
-        static = min(credits.static, joules)
-        spread = joules / 3.0 if self.interleaved else math.hypot(credits.spread, math.sqrt(credits.variance))
+        joules = self.nanojoules / NANO
+        static = min(self.static, joules)
+        spread = joules / 3.0 if self.interleaved else math.hypot(self.spread, math.sqrt(self.variance))
         return Energy(
             joules=joules,
-            total_joules=(own + self.nested) / NANO,
-            by_domain={domain: share / NANO for domain, share in credits.nanojoules.items()},
+            total_joules=(self.nanojoules + self.nested) / NANO,
+            by_domain={domain: share / NANO for domain, share in self.by_domain.items()},
             static_joules=static,
             dynamic_joules=joules - static,
             uncertainty_joules=3.0 * spread,
-            gain=credits.gain,
-            quality=credits.quality,
+            gain=self.gain,
+            quality=self.quality,
             seconds=seconds,
             provisional=not final,
-            complete=not credits.missing,
+            complete=not self.missing,
         )
 
     @property
@@ -172,23 +170,17 @@ class Span:
         return end - self.opened if 0.0 < self.opened < end else 0.0
 
     @property
-    def nanojoules(self) -> int:
-        """Return its own joules as the books keep them."""
-        return self.credits.total if self.credits is not None else 0
-
-    @property
     def static_joules(self) -> float | None:
         """Return the part of its own joules that is its share of idle and activation power, or None."""
-        credits = self.credits
-        if credits is None or credits.quality is None:
+        if self.quality is None:
             return None
-        static, joules = credits.static, credits.total / NANO
+        static, joules = self.static, self.nanojoules / NANO
         return static if static < joules else joules
 
     @property
-    def quality(self) -> Quality | None:
-        """Return the worst quality of its joules so far, or None while no meter gave any."""
-        return self.credits.quality if self.credits is not None else None
+    def is_charged(self) -> bool:
+        """Return whether joules were credited, also none at all, or are known to be missing."""
+        return self.quality is not None or self.missing
 
     @property
     def attributes(self) -> Mapping[str, object] | None:
@@ -231,7 +223,7 @@ class Span:
     @property
     def phases(self) -> Mapping[str, int]:
         """Return own nanojoules by phase."""
-        return (self.credits.phases or {}) if self.credits is not None else {}
+        return self.phase_nanojoules or {}
 
     @property
     def refusal(self) -> str:
@@ -255,10 +247,7 @@ class Span:
         """
         if self.settled_at is not None:
             return share[0]
-        credits = self.credits
-        if credits is None:
-            credits = self.credits = Credit()
-        credits.add(source, share)
+        self.add_share(source, share)
         if self.scope is None or self.is_routed():
             totals[self.key] = totals.get(self.key, 0) + share[0]
         else:
@@ -273,13 +262,12 @@ class Span:
 
     def lack(self) -> None:
         """Note that joules are missing from a tick in which this ran (sampler thread only)."""
-        self.tally().missing = True
+        self.missing = True
 
-    def tally(self) -> Credit:
-        """Return what is credited so far, to add to it (sampler thread only)."""
-        if self.credits is None:
-            self.credits = Credit()
-        return self.credits
+    def credit_phase(self, name: str, nanojoules: int) -> None:
+        """Count a part of what was credited as that of a phase (sampler thread only)."""
+        phases = self.phase_nanojoules = self.phase_nanojoules or {}
+        phases[name] = phases.get(name, 0) + nanojoules
 
 
 def _whole(kind: str, count: object) -> int:

@@ -51,7 +51,7 @@ def test_a_phase_is_credited_to_its_span_and_counted_apart() -> None:
     ]
     totals = [give(account, nanojoules) for account, nanojoules in parts]
     assert span.nanojoules == 127
-    assert span.tally().phases == {"decode": 24, "prefill": 3}
+    assert span.phases == {"decode": 24, "prefill": 3}
     assert totals == [{span.key: 100}, {span.key: 20}, {span.key: 3}, {span.key: 4}]
 
 
@@ -111,8 +111,8 @@ def test_a_batch_splits_to_the_last_nanojoule_by_weight(given_weights: list[floa
         assert span.nanojoules >= 0
         assert abs(span.nanojoules - nanojoules * weight / total) <= 1.0 + 1e-12 * nanojoules
         assert totals[span.key] == span.nanojoules
-    assert sum(span.tally().static for span in rows) == pytest.approx(2.0)
-    assert sum(span.tally().spread for span in rows) == pytest.approx(1.0)
+    assert sum(span.static for span in rows) == pytest.approx(2.0)
+    assert sum(span.spread for span in rows) == pytest.approx(1.0)
 
 
 def test_a_weight_of_three_pays_three_times_a_weight_of_one() -> None:
@@ -120,7 +120,7 @@ def test_a_weight_of_three_pays_three_times_a_weight_of_one() -> None:
     give(Batch([(heavy, 3.0), (light, 1.0)], nothing), 1000, variance=16.0)
     assert (heavy.nanojoules, light.nanojoules) == (750, 250)
     # Standard errors scale as the joules do, so variances by the square.
-    assert (heavy.tally().variance, light.tally().variance) == (9.0, 1.0)
+    assert (heavy.variance, light.variance) == (9.0, 1.0)
 
 
 def test_a_row_of_no_weight_pays_nothing() -> None:
@@ -150,7 +150,7 @@ def test_a_batch_takes_its_rows_from_any_iterable() -> None:
 def test_a_batch_lacks_for_all_its_rows() -> None:
     rows = spans(2)
     Batch([(span, 1.0) for span in rows], nothing).lack()
-    assert all(span.tally().missing for span in rows)
+    assert all(span.missing for span in rows)
 
 
 def test_a_batch_uses_a_gpu_if_any_of_its_rows_may() -> None:
