@@ -19,6 +19,7 @@ from greeninfer._calibration import Calibration
 from greeninfer._clock import Clock
 from greeninfer._energy import Measurement, Rate
 from greeninfer._ledger import Ledger
+from greeninfer._power import MeanPower
 from greeninfer._records import NANO, Interval, Line, MeterInfo, Settlement
 from greeninfer._sampler import Meter, Sampler
 from greeninfer._share import Divided, Share
@@ -76,6 +77,7 @@ class Books:
         shortest = max(share.period_seconds, 0.5 * tick_seconds)
         self._tracks = [_track(meter, clock, tick_seconds, shortest, idle_watts) for meter in meters]
         self._timeline = Timeline(edges, thread_cpu, any(track.on_gpu for track in self._tracks))
+        self._power = MeanPower()
         self._open = 0
         self._in_flight: dict[str, int] = {}
         self._closing: list[Span] = []
@@ -131,7 +133,7 @@ class Books:
             intervals=intervals,
             lines=tuple(lines),
             measurements=tuple(measurements),
-            watts=_watts(intervals),
+            watts=self._power.watts(intervals),
             failures=tuple(failure for track, _ in read for failure in track.sampler.take_failures()),
             in_flight=dict(self._in_flight),
             overhead_cpu_seconds=self._settling_seconds,
@@ -274,13 +276,3 @@ def _track(meter: Meter, clock: Clock, tick_seconds: float, row_seconds: float, 
         ),
         on_gpu,
     )
-
-
-def _watts(intervals: Sequence[Interval]) -> dict[str, float]:
-    """Return mean power by domain; a delta that is booked under a fault tells nothing of it."""
-    watts: dict[str, float] = {}
-    for interval in intervals:
-        for delta in interval.deltas:
-            if not delta.fault and interval.seconds > 0.0:
-                watts[delta.domain.id] = delta.nanojoules / NANO / interval.seconds
-    return watts

@@ -215,7 +215,7 @@ class Settlement:
         intervals: of the meters that were read and gave joules.
         lines: the joules of these intervals, divided.
         measurements: spans that became final.
-        watts: mean power by domain id over its interval.
+        watts: mean power by domain id of the last second, or of an interval that is longer; only what has become known.
         failures: what went wrong since the last settlement.
         in_flight: open spans by name, now; a name that has been seen stays, with 0.
         overhead_cpu_seconds: CPU time that the library itself used since the last settlement.

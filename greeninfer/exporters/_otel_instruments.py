@@ -77,7 +77,7 @@ OBSERVED: Final = (
         "Settled requests that a stage of a cascade handed on to the next; model is the stage.",
         ("name", "model"),
     ),
-    Observed("greeninfer.power", "W", "Mean power of the last interval.", ("domain",), "gauge"),
+    Observed("greeninfer.power", "W", "Mean power of about a second.", ("domain",), "gauge"),
     Observed("greeninfer.requests_in_flight", "{request}", "Open requests.", ("name",), "updown"),
     Observed("greeninfer.meter.failures", "{failure}", "What went wrong with a meter.", ("meter", "reason")),
     Observed(

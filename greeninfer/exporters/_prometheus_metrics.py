@@ -269,9 +269,7 @@ def _histograms() -> tuple[Histogram, Histogram, Histogram]:
 
 def _gauges() -> tuple[Gauge, Gauge, Gauge]:
     return (
-        _gauge(
-            "greeninfer_power_watts", "Mean power of the last interval; NaN: not known.", "livemostrecent", "domain"
-        ),
+        _gauge("greeninfer_power_watts", "Mean power of about a second; NaN: not known.", "livemostrecent", "domain"),
         _gauge("greeninfer_requests_in_flight", "Open requests.", "livesum", "name"),
         _gauge(
             "greeninfer_meter_info",
