@@ -26,7 +26,7 @@ WINGS = ("meters", "exporters")
 MIDDLE = (
     "_account", "_tracing", "_running", "_parts", "_origin", "_remote", "_route_name", "_span", "_steps",
     "_request_steps", "_timeline", "_virtual_clocks", "_activity", "_ledger", "_fit", "_calibration", "_sampler",
-    "_letterbox", "_presence", "_share", "_books",
+    "_power", "_letterbox", "_presence", "_share", "_books",
 )  # fmt: skip
 DOORS = ("_measure", "_carrier", "_metrics_app", "asgi", "threads", "integrations", "testing", "bench")
 FLOORS = (
