@@ -42,7 +42,7 @@ if __name__ == "__main__":
     folder, environment = Path(__file__).parent, {**os.environ, "BENTOML_DO_NOT_TRACK": "true"}
     server = subprocess.Popen(serve, cwd=folder, env=environment, stdout=subprocess.DEVNULL)
     try:
-        client = httpx.Client(base_url=f"http://127.0.0.1:{port}", transport=httpx.HTTPTransport(retries=8))
+        client = httpx.Client(base_url=f"http://127.0.0.1:{port}", transport=httpx.HTTPTransport(retries=8), timeout=60)
         while "greeninfer_meter_info{" not in client.get("/metrics").text:
             time.sleep(0.05)  # until the meters are read
         for api in ("classify", "stream"):

@@ -5,8 +5,9 @@ A ``Span`` is one (`_span.py`), so are a ``Phase`` and a ``Batch`` (`_parts.py`)
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from greeninfer._energy import Outcome, Quality, Rate
@@ -16,6 +17,11 @@ Key = tuple[str, str]
 """A route: (name, model)."""
 
 _WORST_LAST: Sequence[Quality] = ("measured", "shared", "estimated")
+
+
+def worst(qualities: Iterable[Quality]) -> Quality:
+    """Return the worst of some qualities."""
+    return max(qualities, key=_WORST_LAST.index)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +85,7 @@ class Credited:
         self.spread += spread
         self.variance += variance
         if source.quality != self.quality:
-            self.quality = max(self.quality or source.quality, source.quality, key=_WORST_LAST.index)
+            self.quality = worst((self.quality or source.quality, source.quality))
         if source.gain != self.gain:
             self.gain = min(self.gain[0], source.gain[0]), max(self.gain[1], source.gain[1])
 
@@ -147,6 +153,8 @@ class SpanAccount(Account, Protocol):
     served: bool
     step_cpu: float
     settled_at: float | None
+    unseen: Unseen | None
+    wanted: bool
 
     def credit_phase(self, name: str, nanojoules: int) -> None:
         """Count a part of what was credited as that of a phase (sampler thread only)."""
@@ -154,7 +162,13 @@ class SpanAccount(Account, Protocol):
 
 
 class Settler(Protocol):
-    """What a span asks of the monitor that it belongs to."""
+    """What a span asks of the monitor that it belongs to.
+
+    Attributes:
+        inbox: where its requests leave what they tell.
+    """
+
+    inbox: Inbox
 
     def note(self, failure: Failure, detail: str = "") -> None:
         """Count a failure, and log the first of its kind."""
@@ -175,6 +189,35 @@ Edge = tuple[float, float, int, Account | None, Account | None]
 EDGE_FIELDS = 5
 """How many places an edge takes where edges wait, field after field: a tuple for each is memory that another core has
 to fetch. Without them and with pieces in columns a request took some 9 us less CPU in a server."""
+
+ROW_FIELDS = 9
+"""How many places a request takes that was over before the sampler looked: opened, closed, CPU seconds, key, outcome,
+seconds to the first byte, method, status, its steps or None if it was one."""
+
+Unseen = dict[Any, list[float]]
+"""By span: its thread, then instant and CPU seconds of that thread at the begin and end of each of its steps so far."""
+
+
+@dataclass(frozen=True, slots=True)
+class Inbox:
+    """What the request path leaves for the sampler.
+
+    Args:
+        edges: field after field.
+        rows: of requests that were over before the sampler looked, field after field.
+        unseen: steps of requests that the sampler has not seen. Whoever takes one out, which only one can, tells them
+            as edges, or as a row once the request is over.
+    """
+
+    edges: deque[Any] = field(default_factory=deque)
+    rows: deque[Any] = field(default_factory=deque)
+    unseen: Unseen = field(default_factory=dict)
+
+    @property
+    def waiting(self) -> int:
+        """Return how many edges and requests wait for the sampler."""
+        return len(self.edges) // EDGE_FIELDS + len(self.rows) // ROW_FIELDS + len(self.unseen)
+
 
 Record = Callable[[Edge], None]
 """Takes an edge; all that the request path ever calls."""

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, islice, pairwise
+from operator import le, sub
 
 import numpy as np
 
 from greeninfer._account import Account, Key
+from greeninfer._brief import Brief, Steps
 from greeninfer._records import Interval
 from greeninfer._timeline import Pieces
 from greeninfer._virtual_clocks import static_seconds, static_seconds_in_turn
@@ -37,7 +39,7 @@ class Activity:
     """Who ran in an interval, a column per figure, and what else did.
 
     Args:
-        accounts: each once.
+        accounts: each once; after them, in the other columns, come brief requests.
         keys: the route of each.
         ran: running seconds of each.
         static: expected static seconds of each (`_virtual_clocks.py`).
@@ -57,42 +59,36 @@ class Activity:
     active: float
 
 
-def summed(pieces: Pieces, interval: Interval, cores: Sequence[list[float]]) -> Activity:
-    """Sum pieces up by account.
+def summed(pieces: Pieces, brief: Brief, interval: Interval, cores: Sequence[list[float]]) -> Activity:
+    """Sum pieces up by account, and add brief requests, of which each is a piece of its own.
 
     Args:
         pieces: within the interval.
+        brief: likewise.
         interval: throughout which ``cores`` are kept busy.
         cores: the work that no span covers, as ``Activity`` has it.
     """
     rows: dict[Account, int] = {}
-    ran: list[float] = []
-    doubt: list[float] = []
-    in_turn, total, last = True, 0.0, interval.start
-    for account, begin, end, seconds in pieces:
-        length = end - begin
-        # A thread cannot run for longer than the piece lasts; clocks read one after the other say so by microseconds.
-        idle = length - seconds
-        if idle <= 0.0:
-            seconds = length
-        if begin < last:
-            in_turn = False
-        last = end
-        total += seconds
-        row = rows.setdefault(account, len(ran))
-        # Where in its piece it ran is a guess unless it ran all the time.
-        guess = seconds * seconds * (idle / length) if idle > 0.0 else 0.0
-        if row == len(ran):
-            ran.append(seconds)
-            doubt.append(guess)
-        else:
-            ran[row] += seconds
-            doubt[row] += guess
-    accounts, keys = list(rows), [account.key for account in rows]
-    if not in_turn:
-        return Activity(accounts, keys, ran, *_overlapped(pieces, rows, interval, cores))
+    of = [rows.setdefault(account, len(rows)) for account in pieces.accounts]
+    if len(brief):
+        theirs = brief.pieces()
+        of += [len(rows) + row for row in theirs.of]
+        steps = Steps(of, pieces.begin + theirs.begin, pieces.end + theirs.end, pieces.ran + theirs.ran)
+    else:
+        steps = Steps(of, pieces.begin, pieces.end, pieces.ran)
+    accounts, keys = list(rows), [account.key for account in rows] + brief.keys
+    # A thread cannot run for longer than the piece lasts; clocks read one after the other say so by microseconds.
+    lengths = list(map(sub, steps.end, steps.begin))
+    ran = list(map(min, steps.ran, lengths))
+    pairs = zip(ran, lengths, strict=True)
+    # Where in its piece it ran is a guess unless it ran all the time.
+    doubt = [seconds * seconds * (1.0 - seconds / length) if seconds < length else 0.0 for seconds, length in pairs]
+    if len(of) > len(keys):
+        ran, doubt = _by_row(of, ran, len(keys)), _by_row(of, doubt, len(keys))
+    if not _in_turn(steps):
+        return Activity(accounts, keys, ran, *_overlapped(steps, len(keys), interval, cores))
     shares = [seconds / interval.seconds for kind in cores for seconds in kind]
-    part, others, active = static_seconds_in_turn(total, shares, interval.seconds)
+    part, others, active = static_seconds_in_turn(sum(ran), shares, interval.seconds)
     static = [part * seconds for seconds in ran]
     factor = min(part, 1.0 - part) ** 2  # nor is it a guess where it was always alone
     return Activity(
@@ -100,20 +96,34 @@ def summed(pieces: Pieces, interval: Interval, cores: Sequence[list[float]]) -> 
     )
 
 
+def _by_row(of: list[int], values: list[float], count: int) -> list[float]:
+    sums = [0.0] * count
+    for row, value in zip(of, values, strict=True):
+        sums[row] += value
+    return sums
+
+
+def _in_turn(steps: Steps) -> bool:
+    """Return whether no two pieces overlap."""
+    if all(map(le, steps.end, islice(steps.begin, 1, None))):
+        return True
+    order = sorted(range(len(steps.begin)), key=steps.begin.__getitem__)
+    return all(steps.end[row] <= steps.begin[after] for row, after in pairwise(order))
+
+
 def _overlapped(
-    pieces: Pieces, rows: dict[Account, int], interval: Interval, cores: Sequence[list[float]]
+    steps: Steps, count: int, interval: Interval, cores: Sequence[list[float]]
 ) -> tuple[list[float], list[float], Sequence[list[float]], list[float], float]:
     """Return the last five columns of ``Activity`` where pieces overlap."""
-    others, own = list(chain.from_iterable(cores)), len(pieces)
-    begin = np.array(pieces.begin + [interval.start] * len(others))
-    end = np.array(pieces.end + [interval.end] * len(others))
+    others, own = list(chain.from_iterable(cores)), len(steps.of)
+    begin = np.array(steps.begin + [interval.start] * len(others))
+    end = np.array(steps.end + [interval.end] * len(others))
     length = end - begin
-    ran = np.minimum(pieces.ran + others, length)
+    ran = np.minimum(steps.ran + others, length)
     rho = np.divide(ran, length, out=np.zeros_like(ran), where=length > 0.0)
     static, active = static_seconds(begin, end, rho)
     doubt = (1.0 - rho) * np.square(np.minimum(static, np.maximum(ran - static, 0.0)))
-    of = [rows[account] for account in pieces.accounts]
-    by_account = [np.bincount(of, column[:own], len(rows)).tolist() for column in (static, doubt)]
+    by_account = [np.bincount(steps.of, column[:own], count).tolist() for column in (static, doubt)]
     return by_account[0], by_account[1], cores, _by_kind(static[own:].tolist(), cores), active
 
 

@@ -8,16 +8,15 @@ come back.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from time import thread_time
-from typing import Any
 
-from greeninfer._account import Key
+from greeninfer._account import Inbox, Key, Settler
+from greeninfer._brief import Brief, Waiting
 from greeninfer._calibration import Calibration
 from greeninfer._clock import Clock
-from greeninfer._energy import Measurement, Rate
+from greeninfer._energy import Measurement, Measurements, Rate
 from greeninfer._ledger import Ledger
 from greeninfer._power import MeanPower
 from greeninfer._records import NANO, Interval, Line, MeterInfo, Settlement
@@ -48,12 +47,14 @@ class Books:
 
     Args:
         meters: what to read; a disjoint cover.
-        edges: where the request path puts them, field after field.
+        inbox: what the request path leaves.
+        settler: what spans ask.
         clock, share, thread_cpu: how time, other processes and other threads are seen.
         tick_seconds: how often meters are read at most.
         idle_watts: known idle power of the CPU domains, or None.
 
     Attributes:
+        in_columns: whether requests can be settled without a span of theirs: one meter that gives joules of CPUs.
         rates: by route, from requests that came through a server.
         ending: whether requests whose route is not known yet will never be told one.
     """
@@ -61,8 +62,9 @@ class Books:
     def __init__(
         self,
         meters: Sequence[Meter],
-        edges: deque[Any],
+        inbox: Inbox,
         *,
+        settler: Settler,
         clock: Clock,
         share: Share,
         thread_cpu: ThreadCpu,
@@ -76,7 +78,10 @@ class Books:
         self._divided = share if isinstance(share, Divided) else None
         shortest = max(share.period_seconds, 0.5 * tick_seconds)
         self._tracks = [_track(meter, clock, tick_seconds, shortest, idle_watts) for meter in meters]
-        self._timeline = Timeline(edges, thread_cpu, any(track.on_gpu for track in self._tracks))
+        self._timeline = Timeline(inbox, thread_cpu, any(track.on_gpu for track in self._tracks))
+        self._new_span = lambda key: Span(key, inbox.edges.extend, settler)
+        self._waiting = Waiting(inbox.rows, sum(len(meter.domains) for meter in self.meters), self._new_span)
+        self.in_columns = len(self._tracks) == 1 and not self._tracks[0].on_gpu
         self._power = MeanPower()
         self._open = 0
         self._in_flight: dict[str, int] = {}
@@ -105,34 +110,36 @@ class Books:
     @property
     def unsettled(self) -> bool:
         """Return whether a closed span waits for its last tick."""
-        return bool(self._closing)
+        return bool(self._closing) or len(self._waiting) > 0
 
     @property
     def quiet(self) -> bool:
         """Return whether no span is open or waits for its last tick."""
-        return self._open <= 0 and not self._closing
+        return self._open <= 0 and not self.unsettled
 
     def tick(self, *, force: bool = False) -> Settlement:
         """Do one tick: all meters that are due, or all of them with ``force``."""
         begun = thread_time()
         now = self._clock.now()
         read = [(track, track.sampler.tick()) for track in self._tracks if force or track.sampler.due(now)]
-        cut = self._timeline.cut(self._clock.now())
-        self._note(cut)
+        looked = self._clock.now()
+        cut = self._timeline.cut(looked)
+        intervals = tuple(interval for _, interval in read if interval is not None)
+        brief = self._waiting.take(intervals, looked, cut)
+        self._note(cut, brief)
         lines = self._route()
         for track, interval in read:
             if interval is not None:
-                lines.extend(self._settle(track, interval))
+                lines.extend(self._settle(track, interval, brief))
         lines.extend(self._route())
-        measurements = self._finish()
-        intervals = tuple(interval for _, interval in read if interval is not None)
+        measurements = self._finish(brief)
         self._settling_seconds, self._used_cpu_seconds = self._used_cpu_seconds + thread_time() - begun, 0.0
         return Settlement(
             instant=now,
             unix_seconds=self._clock.unix(),
             intervals=intervals,
             lines=tuple(lines),
-            measurements=tuple(measurements),
+            measurements=measurements,
             watts=self._power.watts(intervals),
             failures=tuple(failure for track, _ in read for failure in track.sampler.take_failures()),
             in_flight=dict(self._in_flight),
@@ -150,11 +157,13 @@ class Books:
         """Note CPU time that the library used outside ``tick``, such as for exporting."""
         self._used_cpu_seconds += cpu_seconds
 
-    def _note(self, cut: Cut) -> None:
+    def _note(self, cut: Cut, brief: Brief) -> None:
         """Hand pieces to the ledgers and keep track of what is open."""
-        self._span_cpu_seconds += sum(cut.ran.ran)
+        self._span_cpu_seconds += sum(cut.ran.ran) + sum(brief.ran)
         self._span_gpu_seconds += sum(cut.present.ran)
-        one, self._crowded = None, False
+        busy = sum(map(_RAN_SECONDS.__lt__, brief.ran))
+        one: object = brief if busy else None
+        self._crowded = busy > 1
         for account, ran in zip(cut.ran.accounts, cut.ran.ran, strict=True):
             account.cpu_seconds += ran
             if ran > _RAN_SECONDS and account is not one:
@@ -162,6 +171,8 @@ class Books:
         for track in self._tracks:
             track.ledger.add(cut.present if track.on_gpu else cut.ran)
         in_flight = self._in_flight
+        for name, _ in set(brief.keys):
+            in_flight.setdefault(name, 0)
         for account in cut.opened:
             if isinstance(account, Span):
                 self._open += 1
@@ -201,7 +212,7 @@ class Books:
                 self._unrouted.append(span)
         return lines
 
-    def _settle(self, track: _Track, interval: Interval) -> list[Line]:
+    def _settle(self, track: _Track, interval: Interval, brief: Brief) -> list[Line]:
         company = None
         if self._divided is not None:
             ours = self._span_gpu_seconds if track.on_gpu else self._span_cpu_seconds
@@ -209,17 +220,17 @@ class Books:
         other = 0.0
         if not track.on_gpu:
             other = self._share.other(interval.end, interval.seconds, self._span_cpu_seconds)
-        lines, row = track.ledger.settle(interval, other, company)
+        lines, row = track.ledger.settle(interval, other, company, brief)
         track.ledger.weights = track.calibration.learn(row)
         return lines
 
-    def _finish(self) -> list[Measurement]:
+    def _finish(self, brief: Brief) -> Sequence[Measurement]:
         """Close the books of the spans whose last tick is settled on every track."""
         ledgers = [track.ledger for track in self._tracks]
         until = min((ledger.settled_until for ledger in ledgers), default=float("inf"))
         began = max((ledger.began for ledger in ledgers), default=0.0)
         whole_since = max((ledger.whole_since for ledger in ledgers), default=0.0)
-        measurements: list[Measurement] = []
+        settled: list[Span] = []
         waiting: list[Span] = []
         now = self._clock.now()
         offset = self._clock.unix() - now
@@ -233,7 +244,7 @@ class Books:
                 for track in self._tracks:  # it never ran, and no meter was away: that is 0 J
                     track.ledger.credit_nothing(span)
             span.settled_at, span.unix_seconds = now, span.opened + offset
-            measurements.append(span)
+            settled.append(span)
             if span.rated:
                 self._rate(span)
             ancestor = span.parent
@@ -243,7 +254,15 @@ class Books:
                     ancestor.nested_cpu_seconds += span.cpu_seconds
                 ancestor = ancestor.parent
         self._closing = waiting
-        return measurements
+        brief.settled_at, brief.unix_offset = now, offset
+        if not len(brief):
+            return tuple(settled)
+        rows = range(len(brief))
+
+        def objects() -> Sequence[Span]:
+            return sorted([*settled, *brief.spans(rows, self._new_span)], key=lambda span: span.closed or 0.0)
+
+        return Measurements(settled, brief, objects)
 
     def _rate(self, span: Span) -> None:
         """Learn what a request of this route takes per CPU second."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, overload
 
 Quality = Literal["measured", "shared", "estimated"]
 Outcome = Literal["ok", "error", "cancelled"]
@@ -182,3 +182,75 @@ class Measurement(Protocol):
     def energy(self) -> Energy:
         """Return its final figures."""
         ...
+
+
+class Columns(Protocol):
+    """Measurements of which nothing is known but figures, as columns: whoever adds them up needs no objects."""
+
+    @property
+    def keys(self) -> Sequence[tuple[str, str]]:
+        """Return the route of each."""
+        ...
+
+    @property
+    def outcomes(self) -> Sequence[Outcome]:
+        """Return how each ended."""
+        ...
+
+    @property
+    def seconds(self) -> Sequence[float]:
+        """Return how long each was open."""
+        ...
+
+    @property
+    def first_bytes(self) -> Sequence[float | None]:
+        """Return how long each one's first byte took."""
+        ...
+
+    @property
+    def nanojoules(self) -> Sequence[int]:
+        """Return what each used."""
+        ...
+
+    @property
+    def static_nanojoules(self) -> Sequence[int]:
+        """Return the part of it that is each one's share of idle and activation power."""
+        ...
+
+    @property
+    def quality(self) -> Quality:
+        """Return the worst quality of these joules, which is the same for all."""
+        ...
+
+
+class Measurements(Sequence[Measurement]):
+    """What became final in one tick, some of it in columns: objects are made of that only where somebody asks for them.
+
+    Args:
+        single: measurements that are objects.
+        columns: the others.
+        objects: makes objects of the others, and returns all.
+    """
+
+    def __init__(
+        self, single: Sequence[Measurement], columns: Columns, objects: Callable[[], Sequence[Measurement]]
+    ) -> None:
+        self.single = single
+        self.columns = columns
+        self._objects = objects
+
+    def __len__(self) -> int:
+        """Return how many these are."""
+        return len(self.single) + len(self.columns.keys)
+
+    @overload
+    def __getitem__(self, index: int) -> Measurement: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Measurement]: ...
+    def __getitem__(self, index: int | slice) -> Measurement | Sequence[Measurement]:
+        """Return one of them, or some."""
+        return self._objects()[index]
+
+    def __iter__(self) -> Iterator[Measurement]:
+        """Yield them in the order in which they ended."""
+        return iter(self._objects())

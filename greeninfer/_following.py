@@ -25,7 +25,7 @@ import wrapt
 
 from greeninfer._account import SpanAccount
 from greeninfer._remote import Remote
-from greeninfer._running import Carried, current
+from greeninfer._running import Carried, current, take_hold
 from greeninfer._steps import CarriedCoroutine
 from greeninfer._trio_tasks import TrioTasks, trio_run
 from greeninfer._wrapper import BoundMeasured
@@ -163,6 +163,7 @@ class _Errand:
     __slots__ = ("_function", "_span")
 
     def __init__(self, span: SpanAccount, function: Callable[..., Any]) -> None:
+        take_hold(span)
         self._span = span
         self._function = function
 

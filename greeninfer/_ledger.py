@@ -25,6 +25,7 @@ from dataclasses import replace
 
 from greeninfer._account import Account, Key, Source
 from greeninfer._activity import Activity, Company, busy_cores, settle_among_processes, summed
+from greeninfer._brief import Brief, Shares
 from greeninfer._energy import Quality
 from greeninfer._records import NANO, Delta, Interval, Line, Row, Weights, whole_nanojoules
 from greeninfer._timeline import Pieces
@@ -68,7 +69,11 @@ class Ledger:
         self._pieces.extend(pieces)
 
     def settle(
-        self, interval: Interval, other_seconds: float = 0.0, company: Company | None = None
+        self,
+        interval: Interval,
+        other_seconds: float = 0.0,
+        company: Company | None = None,
+        brief: Brief | None = None,
     ) -> tuple[list[Line], Row]:
         """Divide an interval's joules and credit the accounts; return the lines and what can be learned.
 
@@ -76,8 +81,10 @@ class Ledger:
             interval: follows the one settled before; joules before the first one are nobody's.
             other_seconds: CPU seconds, in the interval, of whatever neither a span nor ``company`` covers.
             company: other processes that divide the same joules; the lines add up to this one's part of them.
+            brief: requests that ran wholly within the interval, of whose domains none is missing or at fault.
         """
-        activity = self._activity(interval, other_seconds, company or Company())
+        brief = brief or Brief()
+        activity = self._activity(interval, other_seconds, company or Company(), brief)
         if company is not None:
             settle_among_processes(activity, interval)
         self.settled_until = interval.end
@@ -100,7 +107,7 @@ class Ledger:
                 part = self._part(delta, delta.nanojoules, company, delta.fault)
                 lines.append(Line("unattributed", delta.domain.id, delta.quality, part, reason=delta.fault))
             else:
-                lines.extend(self._divide(delta, interval, activity, row, company))
+                lines.extend(self._divide(delta, interval, activity, row, company, brief))
         return lines, row
 
     def credit_nothing(self, account: Account) -> None:
@@ -120,10 +127,10 @@ class Ledger:
         self._rests[delta.domain.id, line] = exact - whole
         return whole
 
-    def _activity(self, interval: Interval, other_seconds: float, company: Company) -> Activity:
+    def _activity(self, interval: Interval, other_seconds: float, company: Company, brief: Brief) -> Activity:
         siblings = [core for seconds in company.siblings for core in busy_cores(seconds, interval)]
         cores = [busy_cores(company.own, interval), busy_cores(other_seconds, interval), siblings]
-        return summed(self._take(interval), interval, cores)
+        return summed(self._take(interval), brief, interval, cores)
 
     def _take(self, interval: Interval) -> Pieces:
         """Take the pieces, or parts of pieces, that are within an interval; later ones wait, earlier ones are lost."""
@@ -145,13 +152,21 @@ class Ledger:
         return pieces
 
     def _divide(
-        self, delta: Delta, interval: Interval, activity: Activity, row: Row, company: Company | None
+        self,
+        delta: Delta,
+        interval: Interval,
+        activity: Activity,
+        row: Row,
+        company: Company | None,
+        brief: Brief,
     ) -> list[Line]:
         domain = delta.domain.id
         joules = delta.nanojoules / NANO
         known = self.weights.get(domain, _UNKNOWN)
         row.joules[domain] = joules
         if activity.active <= 0.0:
+            none = [0.0] * len(brief)
+            brief.shares.append(Shares(Source(domain, delta.quality, self._gain), [0] * len(brief), none, none, none))
             return [Line("idle", domain, delta.quality, self._part(delta, delta.nanojoules, company, "idle"))]
 
         base = known.idle_watts * interval.seconds + known.active_watts * activity.active
@@ -165,28 +180,40 @@ class Ledger:
         per_weight = dynamic_joules / weight
         static_watts = seen * (known.idle_watts + known.active_watts)
         idle = seen * known.idle_watts * max(0.0, interval.seconds - activity.active)
-        shares = [each * per_weight + static_watts * s for each, s in zip(weighted, activity.static, strict=True)]
+        own = [each * per_weight + static_watts * s for each, s in zip(weighted, activity.static, strict=True)]
         rest = [each * per_weight + static_watts * s for each, s in zip(others, activity.rest, strict=True)]
-        *nanojoules, left, own, strangers, _ = whole_nanojoules([*shares, idle, *rest], delta.nanojoules)
+        *nanojoules, left, beside, strangers, _ = whole_nanojoules([*own, idle, *rest], delta.nanojoules)
 
         spread = _FALLBACK_SPREAD if not known.learned else known.sigma
         spread = spread if company is None else max(spread, _COMPANY_SPREAD)
-        source = Source(domain, delta.quality, self._gain)
-        totals: dict[Key, int] = {}
-        refused: dict[str, int] = {}
-        columns = zip(activity.accounts, nanojoules, weighted, activity.static, activity.doubt, strict=True)
-        for account, got, each, static, doubt in columns:
-            repeats = spread * each * per_weight * (1.0 - each / weight) + known.sigma_idle_watts * static
-            share = got, static_watts * static, repeats, static_watts * static_watts * doubt
-            late = account.credit(source, share, totals)
-            if late:
-                refused[account.refusal] = refused.get(account.refusal, 0) + late
+        shares = Shares(
+            Source(domain, delta.quality, self._gain),
+            *(nanojoules, weighted, activity.static, activity.doubt),
+            *(weight, spread * per_weight, static_watts, known.sigma_idle_watts),
+        )
+        totals, refused = _credit(activity.accounts, brief, shares)
         lines = [Line("attributed", domain, delta.quality, got, *key) for key, got in totals.items()]
         lines.append(Line("idle", domain, delta.quality, self._part(delta, left, company, "idle")))
-        own += self._part(delta, strangers, company, "other")
-        lines.append(Line("other", domain, delta.quality, own))
+        beside += self._part(delta, strangers, company, "other")
+        lines.append(Line("other", domain, delta.quality, beside))
         lines.extend(Line("unattributed", domain, delta.quality, got, reason=why) for why, got in refused.items())
         return lines
+
+
+def _credit(accounts: Sequence[Account], brief: Brief, shares: Shares) -> tuple[dict[Key, int], dict[str, int]]:
+    """Give accounts, and the brief requests after them, their shares; return nanojoules by route, and refused ones."""
+    totals: dict[Key, int] = {}
+    refused: dict[str, int] = {}
+    for row, account in enumerate(accounts):
+        late = account.credit(shares.source, shares.share(row), totals)
+        if late:
+            refused[account.refusal] = refused.get(account.refusal, 0) + late
+    if brief.keys:
+        theirs = shares.after(len(accounts))
+        brief.shares.append(theirs)
+        for key, got in zip(brief.keys, theirs.nanojoules, strict=True):
+            totals[key] = totals.get(key, 0) + got
+    return totals, refused
 
 
 def _weighted(known: Weights, activity: Activity) -> tuple[list[float], list[float]]:

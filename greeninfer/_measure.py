@@ -14,7 +14,7 @@ from greeninfer._account import Edge
 from greeninfer._installed import check_environment, installed
 from greeninfer._monitor import in_use
 from greeninfer._parts import Batch
-from greeninfer._running import close_span, open_span, outcome_of, threads
+from greeninfer._running import close_span, open_span, outcome_of, take_hold, threads
 from greeninfer._running import current as current_span
 from greeninfer._span import Span
 from greeninfer._wrapper import Measured, Route, join_trace
@@ -128,7 +128,10 @@ def current() -> Span | None:
     span = current_span.get()
     while span is not None and span.closed is not None:  # a task that its request left behind
         span = span.parent
-    return span if isinstance(span, Span) else None
+    if not isinstance(span, Span):
+        return None
+    take_hold(span)
+    return span
 
 
 def batch(rows: Iterable[tuple[Span, float]]) -> AbstractContextManager[object]:

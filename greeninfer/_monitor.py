@@ -10,15 +10,13 @@ import atexit
 import logging
 import os
 import threading
-from collections import deque
 from collections.abc import Sequence
 from time import perf_counter, sleep, thread_time
 from types import TracebackType
-from typing import Any
 
 from greeninfer import exporters as exporter_shelf
 from greeninfer import meters as meter_shelf
-from greeninfer._account import EDGE_FIELDS, Edge, Key, Record
+from greeninfer._account import Edge, Inbox, Key, Record, Unseen
 from greeninfer._books import Books
 from greeninfer._clock import Clock, SystemClock
 from greeninfer._energy import Rate
@@ -36,7 +34,7 @@ _log = logging.getLogger("greeninfer")
 
 _REST_SECONDS = 1.0
 _QUIET_TICKS = 10  # this many without a span before the sampler rests
-_MOST_EDGES = 100_000  # waiting to be settled; beyond that requests go unmeasured until there is room
+_MOST_WAITING = 100_000  # edges and requests; beyond that requests go unmeasured until there is room
 _JOIN_SECONDS = 5.0
 
 in_use: list[Monitor] = []
@@ -56,6 +54,7 @@ class Monitor:
 
     Attributes:
         record: takes an edge; None while nothing is measured.
+        unseen: takes the open edges of requests while what is over before the next tick is settled in columns; or None.
         note: counts a failure of a door's, and logs the first of its kind.
         annotates: whether the user's own trace spans are to tell the joules.
 
@@ -91,7 +90,8 @@ class Monitor:
     def begin_anew(self) -> None:
         """Be as new: nothing opened, no thread. Also for a forked child: it has no thread, and locks may be held."""
         self._outlet.begin_anew()
-        self.inbox: deque[Any] = deque()  # of edges, field after field
+        self.inbox = Inbox()
+        self.unseen: Unseen | None = None
         self.record: Record | None = None if self.settings.disabled else self._start_and_record
         self._books: Books | None = None
         self._opened: meter_shelf.Opened = meter_shelf.Opened((), ())
@@ -105,13 +105,13 @@ class Monitor:
 
     def _start_and_record(self, edge: Edge) -> None:
         """Take the first edge; the thread that it starts opens the meters, and the request goes on at once."""
-        self.inbox.extend(edge)
+        self.inbox.edges.extend(edge)
         self._start_thread()
 
     def _wake_and_record(self, edge: Edge) -> None:
         """Take an edge while the sampler rests."""
-        self.record = self.inbox.extend
-        self.inbox.extend(edge)
+        self.record = self.inbox.edges.extend
+        self.inbox.edges.extend(edge)
         self._wake.set()
 
     @property
@@ -137,7 +137,7 @@ class Monitor:
         with self._life:
             if self.settings.disabled or self._thread is not None or self._stopping:
                 return
-            self.record = self.inbox.extend
+            self.record = self.inbox.edges.extend
             self._thread = threading.Thread(target=self._run, name="greeninfer-sampler", daemon=True)
             self._thread.start()
             atexit.register(self.stop)
@@ -147,7 +147,7 @@ class Monitor:
         with self._life:
             if self._stopping:
                 return
-            self._stopping, self.record = True, None
+            self._stopping, self.record, self.unseen = True, None, None
             thread = self._thread
         self._wake.set()
         if thread is not None:
@@ -182,11 +182,6 @@ class Monitor:
         """Return what a route's requests took lately per CPU second, or None while that is not known."""
         return self._books.rates.get(key) if self._books is not None else None
 
-    @property
-    def pause_seconds(self) -> float:
-        """Return how long to wait for the next tick while spans are open."""
-        return self.settings.tick_seconds if self._books is None else self._books.pause_seconds
-
     def tick(self, *, force: bool = False) -> Settlement:
         """Do one tick and export its settlement; the sampler thread does this by itself."""
         with self.guard:
@@ -201,7 +196,7 @@ class Monitor:
 
     def flush(self, timeout: float = 1.0) -> bool:
         """Force ticks until all closed spans are settled; return whether they are, within ``timeout`` seconds."""
-        if self._books is None and not self.inbox:
+        if self._books is None and not self.inbox.waiting:
             return True
         deadline = perf_counter() + timeout
         while True:
@@ -238,15 +233,19 @@ class Monitor:
             self._opened = meter_shelf.Opened(tuple(self._given_meters), ())
         else:
             self._opened = meter_shelf.open_meters(self.settings, self._clock)
-        return Books(
+        books = Books(
             self._opened.meters,
             self.inbox,
+            settler=self,
             clock=self._clock,
             share=self._given_share or open_share(self.settings.proc_root, self._clock.now(), self._opened.meters),
             thread_cpu=self._thread_cpu,
             tick_seconds=self.settings.tick_seconds,
             idle_watts=self.settings.idle_watts,
         )
+        if books.in_columns and self._thread is not None and not self._stopping:
+            self.unseen = self.inbox.unseen
+        return books
 
     def _attempt(self, *, force: bool) -> None:
         """Tick; a tick that fails is counted and logged, and the next one covers its time."""
@@ -265,7 +264,7 @@ class Monitor:
             self._first.set()
             quiet = quiet + 1 if self._books is None or self._books.quiet else 0
             if quiet < _QUIET_TICKS:
-                self._wake.wait(self.pause_seconds)
+                self._wake.wait(self.settings.tick_seconds if self._books is None else self._books.pause_seconds)
             else:
                 self._rest()
                 quiet = 0 if self._wake.is_set() else quiet
@@ -273,17 +272,19 @@ class Monitor:
 
     def _rest(self) -> None:
         """Wait for the next span, or for a second; a span that came just before this began is not missed."""
-        self.record = self._wake_and_record
-        if not self.inbox and not self._stopping:
+        self.record, self.unseen = self._wake_and_record, None
+        if not (self.inbox.waiting or self._stopping):
             self._wake.wait(_REST_SECONDS)
         self._listen()
 
     def _listen(self) -> None:
         """Take edges, unless so many wait that memory would not hold: what is not measured then is counted."""
-        full = len(self.inbox) > _MOST_EDGES * EDGE_FIELDS
+        full = self.inbox.waiting > _MOST_WAITING
         if full:
             self.note(Failure("monitor", "overload"))
-        self.record = None if full or self._stopping else self.inbox.extend
+        listens = not full and not self._stopping
+        self.record = self.inbox.edges.extend if listens else None
+        self.unseen = self.inbox.unseen if listens and self._books is not None and self._books.in_columns else None
 
 
 def check(settings: Settings) -> None:

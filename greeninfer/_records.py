@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
+from operator import sub
 from typing import Literal
 
 from greeninfer._energy import Measurement, Quality
@@ -15,6 +16,8 @@ State = Literal["attributed", "idle", "other", "unattributed"]
 NANO = 1_000_000_000
 """Nanojoules in a joule: totals are integers of these, so that the books close to the last unit."""
 
+_EXACT = 2**53  # beyond, a float does not tell every whole number
+
 
 def whole_nanojoules(joules: Sequence[float], total: int) -> list[int]:
     """Round shares to whole nanojoules that add up to ``total`` exactly: what is rounded is their running sum."""
@@ -23,13 +26,11 @@ def whole_nanojoules(joules: Sequence[float], total: int) -> list[int]:
     if not weight > 1e-200:  # shares that say nothing are equal shares
         sums = [float(number) for number in range(1, len(joules) + 1)]
         weight = sums[-1]
-    given, whole = 0, []
-    for each in sums:
-        until = min(round(each / weight * total), total)
-        whole.append(until - given)
-        given = until
-    whole[-1] += total - given  # beyond 2^53 a float does not tell every whole number
-    return whole
+    until = [round(each / weight * total) for each in sums]
+    if total > _EXACT:
+        until = [min(each, total) for each in until]
+    until[-1] = total
+    return list(map(sub, until, [0, *until]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +229,7 @@ class Settlement:
     unix_seconds: float
     intervals: tuple[Interval, ...] = ()
     lines: tuple[Line, ...] = ()
-    measurements: tuple[Measurement, ...] = ()
+    measurements: Sequence[Measurement] = ()
     watts: Mapping[str, float] = field(default_factory=dict)
     failures: tuple[Failure, ...] = ()
     in_flight: Mapping[str, int] = field(default_factory=dict)

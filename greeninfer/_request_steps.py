@@ -12,13 +12,16 @@ from typing import Any
 
 from greeninfer._account import Account, SpanAccount
 from greeninfer._energy import Outcome
-from greeninfer._running import Here, current, threads
+from greeninfer._running import Here, current, take_hold, tell_steps, threads
+from greeninfer._span import Span
+
+_MOST_STEPS = 100  # kept for a request that the sampler does not see; it does within two ticks
 
 Paused = tuple[Any, float, SpanAccount | None, Account | None]
 """(what a request waits for, since when, its innermost span, what goes on inside at its next step)."""
 
 
-def begin_request(span: SpanAccount, work: Any, judge: Callable[[BaseException], Outcome]) -> Paused | None:
+def begin_request(span: Span, work: Any, judge: Callable[[BaseException], Outcome]) -> Paused | None:
     """Open a span and do the first step of a request's coroutine; return None if that was all.
 
     Args:
@@ -34,6 +37,8 @@ def begin_request(span: SpanAccount, work: Any, judge: Callable[[BaseException],
             outer = parent = None
         while parent is not None and parent.closed is not None:  # a task that its request left behind
             parent = parent.parent
+        if parent is not None:
+            take_hold(parent)
         span.parent = parent
     span.resume = before
     current.set(span)
@@ -41,7 +46,11 @@ def begin_request(span: SpanAccount, work: Any, judge: Callable[[BaseException],
     local.running = span
     span.opened = instant = perf_counter()
     span.step_cpu = cpu = thread_time()
-    span.record((instant, cpu, local.thread, span, span))
+    if span.unseen is None or parent is not None or before is not None:
+        span.unseen = None
+        span.record((instant, cpu, local.thread, span, span))
+    else:
+        span.unseen[span] = [local.thread, instant, cpu]
     try:
         waited_for = work.send(None)
     except BaseException as error:
@@ -58,7 +67,7 @@ def begin_request(span: SpanAccount, work: Any, judge: Callable[[BaseException],
         current.set(outer)
 
 
-def _end_request(span: SpanAccount, outcome: Outcome, before: Account | None, began: float, local: Here) -> None:
+def _end_request(span: Span, outcome: Outcome, before: Account | None, began: float, local: Here) -> None:
     """Close a request's span; a second close changes nothing."""
     cpu, instant = thread_time(), perf_counter()
     span.ran_seconds += cpu - began
@@ -67,21 +76,45 @@ def _end_request(span: SpanAccount, outcome: Outcome, before: Account | None, be
     if outcome != "ok":
         span.outcome = outcome
     span.closed = instant
+    if span.unseen is not None:
+        steps = span.unseen.pop(span, None)
+        if steps is not None:
+            if not span.wanted and span.trace is None:
+                span.leave_row((*steps[1:], instant, cpu) if len(steps) > 3 else None)
+                return
+            tell_steps(span, steps)
     while before is not None and before.closed is not None:
         before = before.resume
     span.record((instant, cpu, local.thread, before, span))
 
 
-def _pause_request(span: SpanAccount, waited_for: Any, before: Account | None, began: float, local: Here) -> Paused:
+def _pause_request(span: Span, waited_for: Any, before: Account | None, began: float, local: Here) -> Paused:
     cpu, instant = thread_time(), perf_counter()
     span.ran_seconds += cpu - began
-    span.record((instant, cpu, local.thread, before, None))
+    if not _is_noted(span, instant, cpu):
+        span.record((instant, cpu, local.thread, before, None))
     return waited_for, instant, current.get(), local.running
+
+
+def _is_noted(span: Span, instant: float, cpu: float) -> bool:
+    """Note where a step begins or ends of a request that the sampler has not seen; return whether it is such a one.
+
+    Should the sampler see it at this very moment, it looks again for what is noted here at its next tick.
+    """
+    if span.unseen is None:
+        return False
+    steps = span.unseen.get(span)
+    if steps is None or len(steps) > _MOST_STEPS:
+        take_hold(span)
+        span.unseen = None
+        return False
+    steps += (instant, cpu)
+    return True
 
 
 @types.coroutine
 def continue_request(
-    span: SpanAccount, work: Any, judge: Callable[[BaseException], Outcome], paused: Paused
+    span: Span, work: Any, judge: Callable[[BaseException], Outcome], paused: Paused
 ) -> Generator[Any, Any, None]:
     """Await the rest of a request's coroutine; its steps on the event loop count as running."""
     while True:
@@ -101,7 +134,11 @@ def continue_request(
         current.set(inner)
         local.running = running
         span.step_cpu = cpu = thread_time()
-        span.record((perf_counter(), cpu, local.thread, running, None))
+        instant = perf_counter()
+        if before is not None:
+            take_hold(span)
+        if not _is_noted(span, instant, cpu):
+            span.record((instant, cpu, local.thread, running, None))
         try:
             waited_for = step(argument)
         except BaseException as error:

@@ -8,6 +8,7 @@ by it. That is all that ever happens on the request path; joules follow in the s
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from contextvars import ContextVar
 from time import perf_counter, thread_time
 from typing import Any
@@ -59,6 +60,32 @@ def outcome_of(error: BaseException) -> Outcome:
     return "error"
 
 
+def take_hold(span: SpanAccount) -> None:
+    """Have a request followed edge by edge: somebody needs its span, such as a child, a task or the program.
+
+    On another thread than its own that begins with its last edge, as only its own can keep edges in order.
+    """
+    if span.unseen is None:
+        return
+    steps = span.unseen.get(span)
+    if steps is not None and steps[0] != threads.here.thread:
+        span.wanted = True
+        return
+    steps = span.unseen.pop(span, None)
+    if steps is not None:
+        tell_steps(span, steps)
+
+
+def tell_steps(span: SpanAccount, steps: Sequence[float]) -> None:
+    """Tell of steps so far as edges; each of them that is over was over before whatever ran on the thread after it."""
+    thread, opened, cpu, *rest = steps
+    span.record((opened, cpu, int(thread), span, span))
+    runs = None
+    for instant, cpu in zip(rest[::2], rest[1::2], strict=True):
+        span.record((instant, cpu, int(thread), runs, None))
+        runs = span if runs is None else None
+
+
 def enter(account: Account) -> None:
     """Open an account and let it run on this thread, in place of what ran here."""
     local = threads.here
@@ -90,6 +117,8 @@ def open_span(span: SpanAccount) -> float:
     parent = current.get()
     while parent is not None and parent.closed is not None:  # a task that its request left behind
         parent = parent.parent
+    if parent is not None:
+        take_hold(parent)
     span.parent = parent
     current.set(span)
     span.resume = local.running
@@ -137,6 +166,7 @@ class Carried:
     __slots__ = ("_before", "_cpu", "_runs", "_span", "_stepping")
 
     def __init__(self, span: SpanAccount) -> None:
+        take_hold(span)
         self._span: SpanAccount | None = span
         self._runs: Account | None = span  # what goes on inside at the next step
         self._before: Account | None = None

@@ -10,12 +10,10 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
-from greeninfer._account import EDGE_FIELDS, Account, Edge
+from greeninfer._account import EDGE_FIELDS, Account, Edge, Inbox
 
 Piece = tuple[Account, float, float, float]
 """(account, begin, end, seconds that it ran in between)."""
@@ -114,15 +112,19 @@ class Timeline:
     """Replays edges.
 
     Args:
-        edges: where the request path puts them, field after field.
+        inbox: what the request path leaves.
         thread_cpu: reads another thread's CPU clock.
         presence: whether ``Cut.present`` is wanted.
     """
 
-    def __init__(self, edges: deque[Any], thread_cpu: ThreadCpu, presence: bool) -> None:
-        self._edges = edges
+    def __init__(self, inbox: Inbox, thread_cpu: ThreadCpu, presence: bool) -> None:
+        self._edges = inbox.edges
+        self._unseen = inbox.unseen
         self._thread_cpu = thread_cpu
         self._presence = presence
+        self._found: list[
+            tuple[Account, list[float], int]
+        ] = []  # at the last look, and how much of their steps was seen
         self._late: list[Edge] = []
         self._running: dict[int, tuple[Account, float, float]] = {}
         self._present: dict[Account, float] = {}
@@ -138,14 +140,51 @@ class Timeline:
         late, self._late = self._late, []
         for edge in late:
             self._replay(*edge, now, cut)
+        begun = self._find(now, cut)
         take = self._edges.popleft
         for _ in range(len(self._edges) // EDGE_FIELDS):
-            self._replay(take(), take(), take(), take(), take(), now, cut)
+            instant, cpu, thread, runs, changed = take(), take(), take(), take(), take()
+            if begun and thread in begun and begun[thread][0] < instant:
+                self._replay(*begun.pop(thread), now, cut)
+            self._replay(instant, cpu, thread, runs, changed, now, cut)
+        for edge in begun.values():
+            self._replay(*edge, now, cut)
         self._cut_running(now, cut)
         for account, since in self._present.items():
             cut.present.add(account, since, now, now - since)
             self._present[account] = now
         return cut
+
+    def _find(self, now: float, cut: Cut) -> dict[int, Edge]:
+        """Take the steps of requests that began since the last look and still go on.
+
+        Returns the edge with which each thread began the step that it is in.
+        """
+        found, self._found = self._found, []
+        for account, steps, seen in found:
+            if len(steps) > seen:  # one was noted while they were being taken
+                self._replay_missed(account, steps, seen, now, cut)
+        begun: dict[int, Edge] = {}
+        for account in list(self._unseen):
+            steps = self._unseen.pop(account, [])
+            if not steps:  # it ended meanwhile
+                continue
+            cut.opened.append(account)
+            thread, *edges = steps
+            self._found.append((account, steps, 1 + len(edges)))
+            for begin, cpu, end, cpu_then in zip(edges[::4], edges[1::4], edges[2::4], edges[3::4], strict=False):
+                cut.ran.add(account, begin, end, max(0.0, cpu_then - cpu))
+            if len(edges) % 4:
+                begun[int(thread)] = (edges[-2], edges[-1], int(thread), account, None)
+        return begun
+
+    def _replay_missed(self, account: Account, steps: Sequence[float], seen: int, now: float, cut: Cut) -> None:
+        thread, (instant, cpu) = int(steps[0]), steps[seen : seen + 2]
+        runs = self._running.get(thread)
+        if seen % 4 == 1 and runs is None:
+            self._replay(instant, cpu, thread, account, None, now, cut)
+        elif seen % 4 == 3 and runs is not None and runs[0] is account:
+            self._replay(instant, cpu, thread, None, None, now, cut)
 
     def _replay(
         self,

@@ -115,7 +115,11 @@ class EnergyMiddleware:
             self._followed = following.follow_here()
         scope[_MARK] = True
         span = Span(self._key, record, monitor)
-        span.served, span.method, span.rated = True, scope.get("method", ""), self._header or monitor.annotates
+        span.served, span.method = True, scope.get("method", "")
+        if self._header or monitor.annotates:
+            span.rated = True
+        elif kind == "http":
+            span.unseen = monitor.unseen
         if not self._named:
             span.scope, span.root_path = scope, scope.get("root_path", "")
         exchange = Exchange(span, scope, receive, send, self._names, self._header, monitor.annotates)

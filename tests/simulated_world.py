@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from greeninfer._account import Account
+from greeninfer._account import Account, Inbox
 from greeninfer._books import Books
 from greeninfer._energy import Quality
 from greeninfer._parts import Batch, Phase
@@ -117,7 +117,8 @@ class Program:
 
     def __init__(self, clock: ManualClock) -> None:
         self.clock = clock
-        self.edges: deque[Any] = deque()
+        self.inbox = Inbox()
+        self.edges = self.inbox.edges
         self.cpu: dict[int, float] = defaultdict(float)
         self.running: dict[int, Account | None] = {}
         self.ran: dict[Account, float] = defaultdict(float)
@@ -236,7 +237,8 @@ class World:
         self.settlements: list[Settlement] = []
         self.books = Books(
             self.meters,
-            self.program.edges,
+            self.program.inbox,
+            settler=self.program,
             clock=clock,
             share=Cores(other_cores),
             thread_cpu=self.program.thread_cpu,

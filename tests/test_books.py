@@ -961,7 +961,8 @@ class Worker:
         presence = Presence(site.proc.of(pid), tokens, site.now, pid=pid, bind=site.proc.bind)
         self.books = Books(
             self.meters,
-            self.program.edges,
+            self.program.inbox,
+            settler=self.program,
             clock=clock,
             share=Among(CpuTime(str(site.proc.root), site.now), presence, site.proc.process_cpu),
             thread_cpu=self.program.thread_cpu,

@@ -25,8 +25,8 @@ WINGS = ("meters", "exporters")
 # In this order: a module of the middle may import only what stands before it.
 MIDDLE = (
     "_account", "_tracing", "_running", "_parts", "_origin", "_remote", "_route_name", "_span", "_steps",
-    "_request_steps", "_timeline", "_virtual_clocks", "_activity", "_ledger", "_fit", "_calibration", "_sampler",
-    "_power", "_letterbox", "_presence", "_share", "_books",
+    "_request_steps", "_timeline", "_brief", "_virtual_clocks", "_activity", "_ledger", "_fit", "_calibration",
+    "_sampler", "_power", "_letterbox", "_presence", "_share", "_books",
 )  # fmt: skip
 DOORS = ("_measure", "_carrier", "_metrics_app", "asgi", "threads", "integrations", "testing", "bench")
 FLOORS = (

@@ -491,7 +491,7 @@ def test_more_edges_than_memory_holds_are_an_overload_that_is_counted(
     requests: int, overloads: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two edges a request, and room for 100: what waits is settled, and what comes meanwhile goes unmeasured."""
-    monkeypatch.setattr(_monitor, "_MOST_EDGES", 100)
+    monkeypatch.setattr(_monitor, "_MOST_WAITING", 100)
     blocked = Blocked()
     blocked.go_on.set()
     with Live(1.0, blocked, tick_seconds=0.02) as live:

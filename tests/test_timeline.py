@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from simulated_world import ManualClock, Program
 
-from greeninfer._account import EDGE_FIELDS, Account
+from greeninfer._account import EDGE_FIELDS, Account, Inbox
 from greeninfer._timeline import Cut, Pieces, Timeline, linux_thread_cpu, system_thread_cpu, unknown_thread_cpu
 
 
@@ -25,7 +25,7 @@ class Watched:
     def __init__(self, *, presence: bool = False) -> None:
         self.clock = ManualClock(0.0)
         self.program = Program(self.clock)
-        self.timeline = Timeline(self.program.edges, self.program.thread_cpu, presence)
+        self.timeline = Timeline(self.program.inbox, self.program.thread_cpu, presence)
         self.cuts: list[Cut] = []
 
     def cut(self) -> Cut:
@@ -160,7 +160,7 @@ def test_a_thread_that_ended_without_an_edge_runs_no_more() -> None:
 def test_where_no_other_clock_can_be_read_the_edges_still_tell_all_cpu_seconds() -> None:
     clock = ManualClock(0.0)
     program = Program(clock)
-    timeline = Timeline(program.edges, unknown_thread_cpu, presence=False)
+    timeline = Timeline(program.inbox, unknown_thread_cpu, presence=False)
     span = program.open()
     program.run(1.0, 0.5)
     assert list(timeline.cut(clock.now()).ran) == near((span, 0.0, 1.0, 1.0))  # taken to run all the time
@@ -172,7 +172,7 @@ def test_where_no_other_clock_can_be_read_the_edges_still_tell_all_cpu_seconds()
 def test_cpu_seconds_are_never_negative_even_if_a_guess_was_too_high() -> None:
     clock = ManualClock(0.0)
     program = Program(clock)
-    timeline = Timeline(program.edges, unknown_thread_cpu, presence=False)
+    timeline = Timeline(program.inbox, unknown_thread_cpu, presence=False)
     span = program.open()
     program.run(1.0, 0.0)
     timeline.cut(clock.now())
@@ -405,7 +405,7 @@ def test_edges_that_come_in_while_one_looks_are_not_lost() -> None:
     fields = list(program.edges)
     opened, closed = fields[:EDGE_FIELDS], fields[EDGE_FIELDS:]
     more = [closed]
-    timeline = Timeline(Busy(opened), program.thread_cpu, presence=False)
+    timeline = Timeline(Inbox(Busy(opened)), program.thread_cpu, presence=False)
     first, second = timeline.cut(2.0), timeline.cut(3.0)
     assert [*first.closed, *second.closed] == [span]
 

@@ -54,12 +54,13 @@ class Observations:
     The attributes used in its stead are private to it; a test holds the result against its own ``observe``.
     """
 
-    __slots__ = ("_histogram", "_pending", "observe")
+    __slots__ = ("_histogram", "_pending", "observe", "observe_all")
 
     def __init__(self, histogram: Histogram) -> None:
         self._histogram = histogram
         self._pending: list[float] = []
         self.observe = self._pending.append
+        self.observe_all = self._pending.extend
 
     def observe_with(self, amount: float, exemplar: dict[str, str]) -> None:
         """Observe at once, with an exemplar."""

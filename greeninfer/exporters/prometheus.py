@@ -25,12 +25,12 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from prometheus_client import REGISTRY, CollectorRegistry
 
-from greeninfer._energy import Measurement
+from greeninfer._energy import Columns, Measurement, Measurements, Outcome, Quality
 from greeninfer._records import NANO, Failure, Line, MeterInfo, Settlement
 from greeninfer.exporters._labels import OVERFLOW, Labels
 from greeninfer.exporters._prometheus_metrics import Observations, Row, families_of
@@ -69,6 +69,8 @@ class PrometheusExporter:
         with self._families.lock:
             self._add_lines(settlement.lines)
             self._observe(settlement.measurements)
+            for child in self._families.observations():
+                child.add_up()
             self._add_failures(settlement.failures)
             self._set_power(settlement)
             self._set_in_flight(settlement.in_flight)
@@ -94,11 +96,14 @@ class PrometheusExporter:
                 name, model = self._route(name, model)
             self._families.energy[line.state, name, model, line.domain, line.quality, line.reason].add(line.nanojoules)
 
-    def _observe(self, measurements: Iterable[Measurement]) -> None:
+    def _observe(self, measurements: Sequence[Measurement]) -> None:
+        if isinstance(measurements, Measurements):
+            self._observe_columns(measurements.columns)
+            measurements = measurements.single
         families, sums = self._families, _Sums()
         rows, first_bytes = families.rows, families.observe_first_byte
         for each in measurements:
-            row = rows.get((each.key, each.outcome, each.quality)) or self._row(each)
+            row = rows.get((each.key, each.outcome, each.quality)) or self._row(each.key, each.outcome, each.quality)
             nanojoules, first_byte_seconds, trace_id = each.nanojoules, each.first_byte_seconds, each.trace_id
             if trace_id:
                 exemplar = _exemplar(trace_id)
@@ -119,21 +124,36 @@ class PrometheusExporter:
                 row.static_nanojoules += rounded if rounded < nanojoules else nanojoules
             if each.tokens or each.messages or each.phases or each.escalated:
                 sums.add_parts(each)
-        for child in families.observations():
-            child.add_up()
         for row in families.rows.values():
             if row.static_nanojoules:
                 families.static[row.route].add(row.static_nanojoules)
                 row.static_nanojoules = 0
         self._add_sums(sums)
 
-    def _row(self, each: Measurement) -> Row:
+    def _observe_columns(self, columns: Columns) -> None:
+        """Observe measurements kind by kind, so that each figure is looked at in plain loops only."""
+        numbers: defaultdict[tuple[tuple[str, str], Outcome], list[int]] = defaultdict(list)
+        for number, kind in enumerate(zip(columns.keys, columns.outcomes, strict=True)):
+            numbers[kind].append(number)
+        seconds, first_bytes = columns.seconds, columns.first_bytes
+        nanojoules, static = columns.nanojoules, columns.static_nanojoules
+        for (key, outcome), of in numbers.items():
+            row = self._families.rows.get((key, outcome, columns.quality)) or self._row(key, outcome, columns.quality)
+            row.seconds.observe_all([seconds[number] for number in of])
+            if row.joules is not None:  # never None here: they have a quality
+                row.joules.observe_all([nanojoules[number] / NANO for number in of])
+            sent = [each for number in of if (each := first_bytes[number]) is not None]
+            if sent:
+                self._families.observe_first_byte[row.route].observe_all(sent)
+            row.static_nanojoules += sum(static[number] for number in of)
+
+    def _row(self, key: tuple[str, str], outcome: Outcome, quality: Quality | None) -> Row:
         """Return where a kind of request is observed; what is beyond the ceiling is not remembered one by one."""
-        families, route = self._families, self._route(*each.key)
-        joules = None if each.quality is None else families.observe_joules[*route, each.quality]
-        row = Row(route, families.observe_seconds[*route, each.outcome], joules)
-        known = route if route[0] == OVERFLOW else each.key
-        return families.rows.setdefault((known, each.outcome, each.quality), row)
+        families, route = self._families, self._route(*key)
+        joules = None if quality is None else families.observe_joules[*route, quality]
+        row = Row(route, families.observe_seconds[*route, outcome], joules)
+        known = route if route[0] == OVERFLOW else key
+        return families.rows.setdefault((known, outcome, quality), row)
 
     def _add_sums(self, sums: _Sums) -> None:
         for (name, model, kind), count in sums.tokens.items():
