@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, MutableMapping
+from sys import modules
 from time import perf_counter, thread_time
 from typing import Any, Final
 
@@ -39,6 +40,7 @@ class Exchange:
     # Defaults stand on the class: this is made for each request.
     _complete = False
     _gone = False
+    _traced: Any = None
 
     def __init__(
         self, span: Span, scope: Scope, receive: Receive, send: Send, names: RouteNames, header: bool, annotates: bool
@@ -51,9 +53,8 @@ class Exchange:
         self._websocket = scope["type"] == "websocket"
         self._header = header
         self._annotates = annotates
-        self._traced: Any = _tracing.active()
-        if self._traced is not None:
-            span.trace = _tracing.ids(self._traced)
+        if _tracing.MODULE in modules:
+            self._trace()
 
     async def receive(self) -> Message:
         """Pass on the next message from the server, and note a client that left."""
@@ -85,8 +86,9 @@ class Exchange:
             status = message.get("status")
             span.answered = True
             span.status = int(status) if isinstance(status, int) else None
-            if self._traced is None:
-                self._trace_late()
+            if self._traced is None and _tracing.MODULE in modules:
+                self._trace()  # again: a trace that is made further inside is there by now, and may be over at the end
+                self.annotate()
             if self._header:
                 message = self._with_header(message)
         elif kind == "websocket.send":
@@ -135,12 +137,11 @@ class Exchange:
             span.settler.note(Failure("asgi", "route_name"), str(error) or repr(error))
         span.scope = None
 
-    def _trace_late(self) -> None:
-        """Look for a trace again: one that is made further inside is there by now, and may be over at the end."""
+    def _trace(self) -> None:
+        """Note which of the program's sampled traces the request is in."""
         self._traced = _tracing.active()
         if self._traced is not None:
             self._span.trace = _tracing.ids(self._traced)
-            self.annotate()
 
     def _count(self, direction: str) -> None:
         counts = self._span.message_counts

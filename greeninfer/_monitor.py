@@ -233,7 +233,7 @@ class Monitor:
             self._opened = meter_shelf.Opened(tuple(self._given_meters), ())
         else:
             self._opened = meter_shelf.open_meters(self.settings, self._clock)
-        books = Books(
+        return Books(
             self._opened.meters,
             self.inbox,
             settler=self,
@@ -243,9 +243,6 @@ class Monitor:
             tick_seconds=self.settings.tick_seconds,
             idle_watts=self.settings.idle_watts,
         )
-        if books.in_columns and self._thread is not None and not self._stopping:
-            self.unseen = self.inbox.unseen
-        return books
 
     def _attempt(self, *, force: bool) -> None:
         """Tick; a tick that fails is counted and logged, and the next one covers its time."""
@@ -259,8 +256,8 @@ class Monitor:
         """Tick until stopped: at full pace while spans are open, slowly at rest."""
         quiet = 0
         while not self._stopping:
-            self._listen()
             self._attempt(force=False)
+            self._listen()
             self._first.set()
             quiet = quiet + 1 if self._books is None or self._books.quiet else 0
             if quiet < _QUIET_TICKS:

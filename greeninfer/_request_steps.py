@@ -40,7 +40,8 @@ def begin_request(span: Span, work: Any, judge: Callable[[BaseException], Outcom
         if parent is not None:
             take_hold(parent)
         span.parent = parent
-    span.resume = before
+    if before is not None:
+        span.resume = before
     current.set(span)
     local.stepping += 1
     local.running = span

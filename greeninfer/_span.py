@@ -136,8 +136,12 @@ class Span(Credited):
 
     def leave_row(self, steps: tuple[float, ...] | None) -> None:
         """Leave a row of figures in place of this span, with its steps if they are several."""
-        figures = self.key, self.outcome, self.first_byte_seconds, self.method, self.status, steps
-        self.settler.inbox.rows.extend((self.opened, self.closed, self.ran_seconds, *figures))
+        self.settler.inbox.rows.extend(
+            (
+                *(self.opened, self.closed, self.ran_seconds, self.key),
+                *(self.outcome, self.first_byte_seconds, self.method, self.status, steps),
+            )
+        )
 
     def _traced(self) -> tuple[str, str]:
         if self.parent is None:

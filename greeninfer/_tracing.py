@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from greeninfer._energy import Energy
 
@@ -19,9 +19,13 @@ if TYPE_CHECKING:
 _log = logging.getLogger("greeninfer")
 
 
+MODULE: Final = "opentelemetry.trace"
+"""Where it is not imported there is no trace."""
+
+
 def active() -> OtelSpan | None:
     """Return the span that is current in this context, if it is sampled and can still take attributes."""
-    trace = sys.modules.get("opentelemetry.trace")
+    trace = sys.modules.get(MODULE)
     if trace is None:
         return None
     try:

@@ -80,7 +80,7 @@ def _open(route: Route) -> Span | None:
     span = Span(route.key, record, monitor, route.device)
     if route.attributes is not None:
         span.given = route.attributes
-    if "opentelemetry.trace" in sys.modules:
+    if _tracing.MODULE in sys.modules:
         join_trace(span)
     return span
 
