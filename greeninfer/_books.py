@@ -122,10 +122,9 @@ class Books:
         begun = thread_time()
         now = self._clock.now()
         read = [(track, track.sampler.tick()) for track in self._tracks if force or track.sampler.due(now)]
-        looked = self._clock.now()
-        cut = self._timeline.cut(looked)
+        cut = self._timeline.cut(self._clock.now())
         intervals = tuple(interval for _, interval in read if interval is not None)
-        brief = self._waiting.take(intervals, looked, cut)
+        brief = self._waiting.take(intervals, cut)
         self._note(cut, brief)
         lines = self._route()
         for track, interval in read:

@@ -18,8 +18,6 @@ from greeninfer._records import NANO, Interval
 from greeninfer._span import Span
 from greeninfer._timeline import Cut
 
-_PATIENCE_SECONDS = 1.0  # what no interval has come for by then goes on as spans
-
 NewSpan = Callable[[Key], Span]
 
 
@@ -193,19 +191,14 @@ class Waiting:
         """Return how many wait."""
         return len(self._brief) + len(self._rows) // ROW_FIELDS
 
-    def take(self, intervals: Sequence[Interval], now: float, cut: Cut) -> Brief:
+    def take(self, intervals: Sequence[Interval], cut: Cut) -> Brief:
         """Return those that ran wholly within the interval of the one meter, to be settled with it.
 
         Those that cross one of its ends, or for which a domain is missing, go on as spans: they are added to the cut.
         """
         self._draw()
         brief = self._brief
-        if not brief.opened:
-            return Brief()
-        if not intervals:
-            if now - brief.closed[0] > _PATIENCE_SECONDS:
-                self._brief = Brief()
-                self._go_on(brief, range(len(brief)), cut)
+        if not brief.opened or not intervals:
             return Brief()
         (interval,) = intervals
         start, stop = interval.start, interval.end
