@@ -131,12 +131,12 @@ def ledger(trace: Trace, tick: float) -> tuple[Floats, Floats]:
             following += 1
             span = spans.get(request)
             if span is None:
-                span = spans[request] = Span(routes[trace.route[request]], monitor.inbox.extend, monitor)
+                span = spans[request] = Span(routes[trace.route[request]], monitor.inbox.edges.extend, monitor)
                 span.given, span.opened = {"request": request}, when
             if changes and not runs:
                 del spans[request]
                 span.closed = when
-            monitor.inbox.extend((when, cpu, thread, span if runs else None, span if changes else None))
+            monitor.inbox.edges.extend((when, cpu, thread, span if runs else None, span if changes else None))
         clock.instant = instant
         monitor.tick()
     counted = round(float(trace.counter(ticks[-1:])[0]) * NANO)

@@ -142,6 +142,7 @@ class Exchange:
         self._traced = _tracing.active()
         if self._traced is not None:
             self._span.trace = _tracing.ids(self._traced)
+            self._span.rated = self._span.rated or self._annotates
 
     def _count(self, direction: str) -> None:
         counts = self._span.message_counts

@@ -113,7 +113,7 @@ class EnergyMiddleware:
         scope[_MARK] = True
         span = Span(self._key, record, monitor)
         span.served, span.method = True, scope.get("method", "")
-        if self._header or monitor.annotates:
+        if self._header:
             span.rated = True
         elif kind == "http":
             span.unseen = monitor.unseen

@@ -51,7 +51,7 @@ class Machine:
             share=Whole(),
             thread_cpu=self.program.thread_cpu,
         )
-        self.program.edges = self.monitor.inbox
+        self.program.edges = self.monitor.inbox.edges
         self.begun = clock.seconds
         self.before_tick: Callable[[], None] = lambda: None
         self.tick()
@@ -625,7 +625,7 @@ def test_a_request_that_began_before_the_first_reading_is_incomplete(clock: Manu
         share=Whole(),
         thread_cpu=program.thread_cpu,
     )
-    program.edges = monitor.inbox
+    program.edges = monitor.inbox.edges
     span = program.open("first")
     program.run(0.5)
     monitor.tick()  # the first reading
@@ -744,7 +744,7 @@ meter = NvmlMeter(pynvml, clock, clock.sleep)
 program, collected = Program(clock), Collected()
 monitor = Monitor(Settings(tick_seconds=0.05), meters=[meter], exporters=[collected], clock=clock, share=Whole(),
                   thread_cpu=program.thread_cpu)
-program.edges = monitor.inbox
+program.edges = monitor.inbox.edges
 begun = clock.now()
 monitor.tick()
 
