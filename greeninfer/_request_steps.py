@@ -80,7 +80,7 @@ def _end_request(span: Span, outcome: Outcome, before: Account | None, began: fl
     if span.unseen is not None:
         steps = span.unseen.pop(span, None)
         if steps is not None:
-            if not span.wanted and span.trace is None:
+            if not (span.wanted or span.trace or span.lasted_until):
                 span.leave_row((*steps[1:], instant, cpu) if len(steps) > 3 else None)
                 return
             tell_steps(span, steps)

@@ -141,6 +141,24 @@ def test_a_tick_while_a_request_waits_sees_it_open() -> None:
         assert live.joules("waits") == pytest.approx(5.0, abs=0.1)
 
 
+def test_a_request_whose_server_left_lasted_until_it_waited_last() -> None:
+    async def app(scope: Scope, receive: Any, send: Any) -> None:
+        spin(0.001)
+        await asyncio.sleep(60.0)
+
+    async def main() -> None:
+        wire = Wire()
+        asked = EnergyMiddleware(app, name="left")(http("/"), wire.receive, wire.send)
+        asked.send(None)  # type: ignore[attr-defined]
+        time.sleep(0.2)
+        asked.close()  # type: ignore[attr-defined]
+
+    with watched() as live:
+        asyncio.run(main())
+        left = live.one("left")
+        assert (left.outcome, left.seconds < 0.1, left.cpu_seconds >= 0.001) == ("cancelled", True, True)
+
+
 @pytest.fixture
 def hurried() -> Iterator[None]:
     """Let threads take turns as often as they can, so that ticks come between any two steps of the interpreter."""
