@@ -153,7 +153,7 @@ class SpanAccount(Account, Protocol):
     served: bool
     step_cpu: float
     settled_at: float | None
-    unseen: Unseen | None
+    inbox: Inbox | None
     wanted: bool
 
     def credit_phase(self, name: str, nanojoules: int) -> None:
@@ -162,13 +162,7 @@ class SpanAccount(Account, Protocol):
 
 
 class Settler(Protocol):
-    """What a span asks of the monitor that it belongs to.
-
-    Attributes:
-        inbox: where its requests leave what they tell.
-    """
-
-    inbox: Inbox
+    """What a span asks of the monitor that it belongs to."""
 
     def note(self, failure: Failure, detail: str = "") -> None:
         """Count a failure, and log the first of its kind."""
@@ -205,18 +199,22 @@ class Inbox:
     Args:
         edges: field after field.
         rows: of requests that were over before the sampler looked, field after field.
-        unseen: steps of requests that the sampler has not seen. Whoever takes one out, which only one can, tells them
-            as edges, or as a row once the request is over.
+        unseen: steps of requests that the sampler has not seen. Whoever takes one out, which only one can, tells them,
+            or the row of the request once that is over.
+        told: requests that the sampler is to follow from now on, with their steps that are over: instant and CPU
+            seconds of begin and end, one after the other.
     """
 
     edges: deque[Any] = field(default_factory=deque)
     rows: deque[Any] = field(default_factory=deque)
     unseen: Unseen = field(default_factory=dict)
+    told: deque[tuple[Any, Sequence[float]]] = field(default_factory=deque)
 
     @property
     def waiting(self) -> int:
         """Return how many edges and requests wait for the sampler."""
-        return len(self.edges) // EDGE_FIELDS + len(self.rows) // ROW_FIELDS + len(self.unseen)
+        edges, rows = len(self.edges) // EDGE_FIELDS, len(self.rows) // ROW_FIELDS
+        return edges + rows + len(self.unseen) + len(self.told)
 
 
 Record = Callable[[Edge], None]

@@ -16,7 +16,7 @@ from types import TracebackType
 
 from greeninfer import exporters as exporter_shelf
 from greeninfer import meters as meter_shelf
-from greeninfer._account import Edge, Inbox, Key, Record, Unseen
+from greeninfer._account import Edge, Inbox, Key, Record
 from greeninfer._books import Books
 from greeninfer._clock import Clock, SystemClock
 from greeninfer._energy import Rate
@@ -54,7 +54,7 @@ class Monitor:
 
     Attributes:
         record: takes an edge; None while nothing is measured.
-        unseen: takes the open edges of requests while what is over before the next tick is settled in columns; or None.
+        columns: takes the steps of requests, while those that are over before the next tick can be settled in columns.
         note: counts a failure of a door's, and logs the first of its kind.
         annotates: whether the user's own trace spans are to tell the joules.
 
@@ -91,7 +91,7 @@ class Monitor:
         """Be as new: nothing opened, no thread. Also for a forked child: it has no thread, and locks may be held."""
         self._outlet.begin_anew()
         self.inbox = Inbox()
-        self.unseen: Unseen | None = None
+        self.columns: Inbox | None = None
         self.record: Record | None = None if self.settings.disabled else self._start_and_record
         self._books: Books | None = None
         self._opened: meter_shelf.Opened = meter_shelf.Opened((), ())
@@ -147,7 +147,7 @@ class Monitor:
         with self._life:
             if self._stopping:
                 return
-            self._stopping, self.record, self.unseen = True, None, None
+            self._stopping, self.record, self.columns = True, None, None
             thread = self._thread
         self._wake.set()
         if thread is not None:
@@ -269,7 +269,7 @@ class Monitor:
 
     def _rest(self) -> None:
         """Wait for the next span, or for a second; a span that came just before this began is not missed."""
-        self.record, self.unseen = self._wake_and_record, None
+        self.record, self.columns = self._wake_and_record, None
         if not (self.inbox.waiting or self._stopping):
             self._wake.wait(_REST_SECONDS)
         self._listen()
@@ -281,7 +281,7 @@ class Monitor:
             self.note(Failure("monitor", "overload"))
         listens = not full and not self._stopping
         self.record = self.inbox.edges.extend if listens else None
-        self.unseen = self.inbox.unseen if listens and self._books is not None and self._books.in_columns else None
+        self.columns = self.inbox if listens and self._books is not None and self._books.in_columns else None
 
 
 def check(settings: Settings) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from greeninfer._account import Account, Edge, Key, Record, Share, Source, SpanAccount, Unseen
+from greeninfer._account import Account, Edge, Inbox, Key, Record, Share, Source, SpanAccount
 from greeninfer._energy import Outcome
 
 _KEY: Key = ("(remote)", "")  # never what the carrier says: a client may have written that
@@ -44,7 +44,7 @@ class Remote:
     cpu_seconds = 0.0
     children = 0
     held = 0
-    unseen: Unseen | None = None
+    inbox: Inbox | None = None
     wanted = False
     key = _KEY
     refusal = "remote"

@@ -47,11 +47,11 @@ def begin_request(span: Span, work: Any, judge: Callable[[BaseException], Outcom
     local.running = span
     span.opened = instant = perf_counter()
     span.step_cpu = cpu = thread_time()
-    if span.unseen is None or parent is not None or before is not None:
-        span.unseen = None
+    if span.inbox is None or parent is not None or before is not None:
+        span.inbox = None
         span.record((instant, cpu, local.thread, span, span))
     else:
-        span.unseen[span] = [local.thread, instant, cpu]
+        span.inbox.unseen[span] = [local.thread, instant, cpu]
     try:
         waited_for = work.send(None)
     except BaseException as error:
@@ -77,13 +77,14 @@ def _end_request(span: Span, outcome: Outcome, before: Account | None, began: fl
     if outcome != "ok":
         span.outcome = outcome
     span.closed = instant
-    if span.unseen is not None:
-        steps = span.unseen.pop(span, None)
+    inbox = span.inbox
+    if inbox is not None:
+        steps = inbox.unseen.pop(span, None)
         if steps is not None:
             if not (span.wanted or span.trace or span.lasted_until):
-                span.leave_row((*steps[1:], instant, cpu) if len(steps) > 3 else None)
+                span.leave_row(inbox, (*steps[1:], instant, cpu) if len(steps) > 3 else None)
                 return
-            tell_steps(span, steps)
+            tell_steps(span, steps, inbox)
     while before is not None and before.closed is not None:
         before = before.resume
     span.record((instant, cpu, local.thread, before, span))
@@ -102,12 +103,12 @@ def _is_noted(span: Span, instant: float, cpu: float) -> bool:
 
     Should the sampler see it at this very moment, it looks again for what is noted here at its next tick.
     """
-    if span.unseen is None:
+    if span.inbox is None:
         return False
-    steps = span.unseen.get(span)
+    steps = span.inbox.unseen.get(span)
     if steps is None or len(steps) > _MOST_STEPS:
         take_hold(span)
-        span.unseen = None
+        span.inbox = None
         return False
     steps += (instant, cpu)
     return True

@@ -13,7 +13,7 @@ from contextvars import ContextVar
 from time import perf_counter, thread_time
 from typing import Any
 
-from greeninfer._account import Account, SpanAccount
+from greeninfer._account import Account, Inbox, SpanAccount
 from greeninfer._energy import Outcome
 
 current: ContextVar[SpanAccount | None] = ContextVar("greeninfer_span", default=None)
@@ -63,27 +63,26 @@ def outcome_of(error: BaseException) -> Outcome:
 def take_hold(span: SpanAccount) -> None:
     """Have a request followed edge by edge: somebody needs its span, such as a child, a task or the program.
 
-    On another thread than its own that begins with its last edge, as only its own can keep edges in order.
+    On another thread than its own that begins with its last edge, as only its own knows whether it is in a step.
     """
-    if span.unseen is None:
+    if span.inbox is None:
         return
-    steps = span.unseen.get(span)
+    steps = span.inbox.unseen.get(span)
     if steps is not None and steps[0] != threads.here.thread:
         span.wanted = True
         return
-    steps = span.unseen.pop(span, None)
+    steps = span.inbox.unseen.pop(span, None)
     if steps is not None:
-        tell_steps(span, steps)
+        tell_steps(span, steps, span.inbox)
 
 
-def tell_steps(span: SpanAccount, steps: Sequence[float]) -> None:
-    """Tell of steps so far as edges; each of them that is over was over before whatever ran on the thread after it."""
-    thread, opened, cpu, *rest = steps
-    span.record((opened, cpu, int(thread), span, span))
-    runs = None
-    for instant, cpu in zip(rest[::2], rest[1::2], strict=True):
-        span.record((instant, cpu, int(thread), runs, None))
-        runs = span if runs is None else None
+def tell_steps(span: SpanAccount, steps: Sequence[float], inbox: Inbox) -> None:
+    """Tell of the steps of a request so far, from its own thread: an edge only where it is in one now."""
+    thread, *edges = steps
+    over = len(edges) // 4 * 4
+    inbox.told.append((span, edges[:over]))
+    if len(edges) > over:
+        span.record((edges[over], edges[over + 1], int(thread), span, None))
 
 
 def enter(account: Account) -> None:

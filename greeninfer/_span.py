@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from time import perf_counter
 from typing import SupportsIndex
 
-from greeninfer._account import Account, Credited, Key, Record, Settler, Share, Source, SpanAccount, Unseen
+from greeninfer._account import Account, Credited, Inbox, Key, Record, Settler, Share, Source, SpanAccount
 from greeninfer._energy import Energy, Outcome, Quality
 from greeninfer._parts import Phase
 from greeninfer._records import NANO, Failure
@@ -25,7 +25,7 @@ class Span(Credited):
     first_byte_seconds: float | None = None
     message_counts: dict[str, int] | None = None
     served = False  # a request that came through a server
-    unseen: Unseen | None = None  # where its steps are as long as the sampler has not seen it
+    inbox: Inbox | None = None  # where its steps are as long as the sampler has not seen it
     wanted = False  # by somebody who holds it
     rated = False  # one whose kind is told early figures
     method = ""
@@ -134,9 +134,9 @@ class Span(Credited):
         self.key, self.scope = (name or UNMATCHED, self.key[1]), None
         return True
 
-    def leave_row(self, steps: tuple[float, ...] | None) -> None:
+    def leave_row(self, inbox: Inbox, steps: tuple[float, ...] | None) -> None:
         """Leave a row of figures in place of this span, with its steps if they are several."""
-        self.settler.inbox.rows.extend(
+        inbox.rows.extend(
             (
                 *(self.opened, self.closed, self.ran_seconds, self.key),
                 *(self.outcome, self.first_byte_seconds, self.method, self.status, steps),

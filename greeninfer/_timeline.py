@@ -120,11 +120,10 @@ class Timeline:
     def __init__(self, inbox: Inbox, thread_cpu: ThreadCpu, presence: bool) -> None:
         self._edges = inbox.edges
         self._unseen = inbox.unseen
+        self._told = inbox.told
         self._thread_cpu = thread_cpu
         self._presence = presence
-        self._found: list[
-            tuple[Account, list[float], int]
-        ] = []  # at the last look, and how much of their steps was seen
+        self._found: list[tuple[Account, list[float], int]] = []  # last time, and how much of their steps was there
         self._late: list[Edge] = []
         self._running: dict[int, tuple[Account, float, float]] = {}
         self._present: dict[Account, float] = {}
@@ -141,8 +140,10 @@ class Timeline:
         for edge in late:
             self._replay(*edge, now, cut)
         begun = self._find(now, cut)
-        take = self._edges.popleft
-        for _ in range(len(self._edges) // EDGE_FIELDS):
+        take, count = self._edges.popleft, len(self._edges) // EDGE_FIELDS
+        while self._told:  # after edges are counted: what they tell of comes first
+            self._follow(*self._told.popleft(), cut)
+        for _ in range(count):
             instant, cpu, thread, runs, changed = take(), take(), take(), take(), take()
             if begun and thread in begun and begun[thread][0] < instant:
                 self._replay(*begun.pop(thread), now, cut)
@@ -169,14 +170,18 @@ class Timeline:
             steps = self._unseen.pop(account, [])
             if not steps:  # it ended meanwhile
                 continue
-            cut.opened.append(account)
             thread, *edges = steps
             self._found.append((account, steps, 1 + len(edges)))
-            for begin, cpu, end, cpu_then in zip(edges[::4], edges[1::4], edges[2::4], edges[3::4], strict=False):
-                cut.ran.add(account, begin, end, max(0.0, cpu_then - cpu))
+            self._follow(account, edges, cut)
             if len(edges) % 4:
                 begun[int(thread)] = (edges[-2], edges[-1], int(thread), account, None)
         return begun
+
+    def _follow(self, account: Account, edges: Sequence[float], cut: Cut) -> None:
+        """Note that an account is open, and when it ran so far."""
+        cut.opened.append(account)
+        for begin, cpu, end, cpu_then in zip(edges[::4], edges[1::4], edges[2::4], edges[3::4], strict=False):
+            cut.ran.add(account, begin, end, max(0.0, cpu_then - cpu))
 
     def _replay_missed(self, account: Account, steps: Sequence[float], seen: int, now: float, cut: Cut) -> None:
         thread, (instant, cpu) = int(steps[0]), steps[seen : seen + 2]

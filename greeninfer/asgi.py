@@ -116,7 +116,7 @@ class EnergyMiddleware:
         if self._header:
             span.rated = True
         elif kind == "http":
-            span.unseen = monitor.unseen
+            span.inbox = monitor.columns
         if not self._named:
             span.scope, span.root_path = scope, scope.get("root_path", "")
         exchange = Exchange(span, scope, receive, send, self._names, self._header, monitor.annotates)

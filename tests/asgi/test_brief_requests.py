@@ -9,6 +9,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Iterator
+from contextvars import Context, copy_context
 from typing import Any
 
 import pytest
@@ -157,6 +158,38 @@ def test_a_request_whose_server_left_lasted_until_it_waited_last() -> None:
         asyncio.run(main())
         left = live.one("left")
         assert (left.outcome, left.seconds < 0.1, left.cpu_seconds >= 0.001) == ("cancelled", True, True)
+
+
+def test_a_request_that_is_held_in_the_step_of_another_takes_nothing_of_it() -> None:
+    """What works in a context of the first one, such as a callback, may ask for its span while the second one runs."""
+    contexts: list[Context] = []
+    spun = 0.0
+
+    async def app(scope: Scope, receive: Any, send: Any) -> None:
+        nonlocal spun
+        scope["path_template"] = scope["path"]
+        spin(0.002)
+        if scope["path"] == "/first":
+            contexts.append(copy_context())
+            await asyncio.sleep(0.01)
+            spin(0.002)
+        else:
+            assert greeninfer.current() is not None
+            spun = spin(0.002)
+            assert contexts[0].run(greeninfer.current) is not None
+            spun += spin(0.02)
+        await send(start())
+        await send(body())
+
+    async def main() -> None:
+        middleware = EnergyMiddleware(app)
+        await asyncio.gather(ask(middleware, "/first"), ask(middleware, "/second"))
+
+    with watched() as live:
+        asyncio.run(main())
+        assert 0.004 <= live.one("/first").cpu_seconds < 0.01
+        assert live.one("/second").cpu_seconds >= spun
+        assert live.open_spans() == {}
 
 
 @pytest.fixture
