@@ -2,8 +2,8 @@
 
 Each thread has at most one account running at an instant, the innermost. Whenever that changes, one *edge* is
 appended: the instant, the thread's CPU clock, the thread, what runs there from now on, and what was opened or closed
-by it. That is all that ever happens on the request path; joules follow in the sampler thread. Requests of a server leave
-even less: until the sampler has seen them, or somebody takes hold of their span, they note their steps in a list.
+by it. That is all that ever happens on the request path; joules follow in the sampler thread. Requests of a server
+leave even less: until the sampler has seen them, or somebody takes hold of their span, they note their steps in a list.
 """
 
 from __future__ import annotations
