@@ -202,8 +202,9 @@ def test_a_token_is_a_tenth_of_its_request(run: Run) -> None:
     ((with_input,),) = run.panel("Energy per request", "Joules per token, input included").values()
     (series,) = run.panel("Energy per request", "Joules per request by route and model").values()
     (generate,) = (each for each in series if each.labels["name"] == "generate")
-    assert token.mean * TOKENS == pytest.approx(generate.mean, rel=0.02)
-    assert with_input.mean * (TOKENS + 40) == pytest.approx(generate.mean, rel=0.02)
+    # Where counters start again Prometheus guesses how far back each of them began, by its own figure.
+    assert token.mean * TOKENS == pytest.approx(generate.mean, rel=0.06)
+    assert with_input.mean * (TOKENS + 40) == pytest.approx(generate.mean, rel=0.06)
 
 
 def test_static_and_dynamic_add_up(run: Run) -> None:
