@@ -182,6 +182,11 @@ class Monitor:
         """Return what a route's requests took lately per CPU second, or None while that is not known."""
         return self._books.rates.get(key) if self._books is not None else None
 
+    @property
+    def pause_seconds(self) -> float:
+        """Return how long to wait for the next tick while spans are open."""
+        return self.settings.tick_seconds if self._books is None else self._books.pause_seconds
+
     def tick(self, *, force: bool = False) -> Settlement:
         """Do one tick and export its settlement; the sampler thread does this by itself."""
         with self.guard:
@@ -261,7 +266,7 @@ class Monitor:
             self._first.set()
             quiet = quiet + 1 if self._books is None or self._books.quiet else 0
             if quiet < _QUIET_TICKS:
-                self._wake.wait(self.settings.tick_seconds if self._books is None else self._books.pause_seconds)
+                self._wake.wait(self.pause_seconds)
             else:
                 self._rest()
                 quiet = 0 if self._wake.is_set() else quiet
