@@ -60,7 +60,7 @@ class Activity:
 
 
 def summed(pieces: Pieces, brief: Brief, interval: Interval, cores: Sequence[list[float]]) -> Activity:
-    """Sum pieces up by account, and add brief requests, of which each is a piece of its own.
+    """Sum pieces up by account, and add brief requests, each a row of its own.
 
     Args:
         pieces: within the interval.

@@ -16,7 +16,7 @@ from greeninfer._account import ROW_FIELDS, Key, Share, Source, worst
 from greeninfer._energy import Outcome, Quality
 from greeninfer._records import NANO, Interval
 from greeninfer._span import Span
-from greeninfer._timeline import Cut
+from greeninfer._timeline import Cut, whole_steps
 
 NewSpan = Callable[[Key], Span]
 
@@ -121,11 +121,11 @@ class Brief:
             return Steps(list(range(len(self))), self.opened, self.closed, self.ran)
         pieces = Steps([], [], [], [])
         for row, steps in enumerate(self.steps):
-            edges = steps or (self.opened[row], 0.0, self.closed[row], self.ran[row])
-            pieces.of.extend([row] * (len(edges) // 4))
-            pieces.begin.extend(edges[::4])
-            pieces.end.extend(edges[2::4])
-            pieces.ran.extend(max(0.0, to - since) for since, to in zip(edges[1::4], edges[3::4], strict=True))
+            for begin, end, ran in whole_steps(steps or (self.opened[row], 0.0, self.closed[row], self.ran[row])):
+                pieces.of.append(row)
+                pieces.begin.append(begin)
+                pieces.end.append(end)
+                pieces.ran.append(ran)
         return pieces
 
     @property

@@ -10,6 +10,7 @@ from functools import lru_cache
 from types import TracebackType
 from typing import Any, ParamSpec, TypeVar, overload
 
+from greeninfer import _tracing
 from greeninfer._account import Edge
 from greeninfer._installed import check_environment, installed
 from greeninfer._monitor import in_use
@@ -94,7 +95,7 @@ class Measure:
             if threads.here.stepping == 0 and _on_event_loop():
                 span.interleaved = True
                 _warn_interleaved(span.name)
-            if "opentelemetry.trace" in sys.modules:
+            if _tracing.MODULE in sys.modules:
                 join_trace(span)
             open_span(span)
             self._open.append(span)

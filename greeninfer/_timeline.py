@@ -108,6 +108,16 @@ class Cut:
     closed: list[Account] = field(default_factory=list)
 
 
+def whole_steps(edges: Sequence[float]) -> Iterator[tuple[float, float, float]]:
+    """Yield begin, end and CPU seconds of each step that is over.
+
+    Args:
+        edges: instant and CPU seconds at the begin and end of each step, one after the other.
+    """
+    for begin, cpu, end, cpu_then in zip(edges[::4], edges[1::4], edges[2::4], edges[3::4], strict=False):
+        yield begin, end, max(0.0, cpu_then - cpu)
+
+
 class Timeline:
     """Replays edges.
 
@@ -180,8 +190,8 @@ class Timeline:
     def _follow(self, account: Account, edges: Sequence[float], cut: Cut) -> None:
         """Note that an account is open, and when it ran so far."""
         cut.opened.append(account)
-        for begin, cpu, end, cpu_then in zip(edges[::4], edges[1::4], edges[2::4], edges[3::4], strict=False):
-            cut.ran.add(account, begin, end, max(0.0, cpu_then - cpu))
+        for piece in whole_steps(edges):
+            cut.ran.add(account, *piece)
 
     def _replay_missed(self, account: Account, steps: Sequence[float], seen: int, now: float, cut: Cut) -> None:
         thread, (instant, cpu) = int(steps[0]), steps[seen : seen + 2]

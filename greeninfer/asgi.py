@@ -93,7 +93,7 @@ class EnergyMiddleware:
         self._named = name is not None
         self._key = (name or UNMATCHED, model)
         self._names = RouteNames(model)
-        self._exclude = frozenset(end for path in paths for end in (path.rstrip("/"), path.rstrip("/") + "/"))
+        self._exclude = frozenset(path.rstrip("/") for path in paths)
         self._header = header
         self._follow = follow
         self._followed: object = self  # no loop yet
@@ -101,11 +101,14 @@ class EnergyMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on to the application, and measure it."""
         kind = scope["type"]
+        if kind == "lifespan":
+            installed().start(timeout=0.0)  # so that the first request finds the meters read
+        if (kind != "http" and kind != "websocket") or _MARK in scope or self._excludes(scope):
+            await self.app(scope, receive, send)
+            return
         monitor = in_use[-1] if in_use else installed()
         record = monitor.record
-        if kind == "lifespan":
-            monitor.start(timeout=0.0)  # so that the first request finds the meters read
-        if record is None or (kind != "http" and kind != "websocket") or _MARK in scope or self._excludes(scope):
+        if record is None:
             await self.app(scope, receive, send)
             return
         if self._follow and (self._followed is not running_loop() or not following.follows_threads):
@@ -133,8 +136,11 @@ class EnergyMiddleware:
                 exchange.annotate()
 
     def _excludes(self, scope: Scope) -> bool:
-        path, root = scope.get("path", ""), scope.get("root_path")
-        return path in self._exclude or (bool(root) and path.removeprefix(root) in self._exclude)
+        path: str = scope.get("path", "")
+        root: str = scope.get("root_path", "")
+        if root and path.startswith(root):
+            path = path[len(root) :]
+        return path in self._exclude or (path[-1:] == "/" and path.rstrip("/") in self._exclude)
 
 
 async def _awaiting(work: Awaitable[None]) -> None:

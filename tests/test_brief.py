@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -126,6 +127,29 @@ def rows(*domains: Any, other_cores: float = 0.0) -> Rows:
     return world
 
 
+def goes_on(world: Rows, request: Request) -> None:
+    """Let a request that has run for 20 ms run for 20 ms more, and end."""
+    world.run(0.02, 1.0)
+    world.close(request)
+    world.tick(2.0)
+    assert request.span.cpu_seconds == pytest.approx(0.04)
+    world.closes()
+
+
+def tick_during(world: Rows, happens: Callable[[], object], joules: float) -> None:
+    """Tick, while something happens between the meter's reading and the look at the rows."""
+    world.meter.use(joules)
+
+    def read() -> Any:
+        readings = type(world.meter).read(world.meter)
+        happens()
+        return readings
+
+    world.meter.read = read
+    world.settled += world.world.tick().measurements
+    del world.meter.read
+
+
 def test_a_request_between_two_ticks_is_settled_in_columns_and_no_span_is_left() -> None:
     world = rows()
     world.run(0.01, 0.0)
@@ -196,11 +220,7 @@ def test_what_waits_at_a_tick_is_open_and_has_paid_for_its_steps() -> None:
     assert settlement.in_flight == {"cheap": 1, "heavy": 0}
     assert request.span.cpu_seconds == pytest.approx(0.02)
     world.resume(request)
-    world.run(0.02, 1.0)
-    world.close(request)
-    world.tick(2.0)
-    assert request.span.cpu_seconds == pytest.approx(0.04)
-    world.closes()
+    goes_on(world, request)
 
 
 def test_a_step_that_is_noted_while_it_is_being_taken_is_found_a_tick_later() -> None:
@@ -214,11 +234,7 @@ def test_a_step_that_is_noted_while_it_is_being_taken_is_found_a_tick_later() ->
     world.running = None
     world.whole(1, 0.02)  # that is not its work
     world.resume(request)  # by now it knows
-    world.run(0.02, 1.0)
-    world.close(request)
-    world.tick(2.0)
-    assert request.span.cpu_seconds == pytest.approx(0.04)
-    world.closes()
+    goes_on(world, request)
 
 
 def test_a_begin_that_is_noted_while_it_is_being_taken_is_found_a_tick_later() -> None:
@@ -231,11 +247,7 @@ def test_a_begin_that_is_noted_while_it_is_being_taken_is_found_a_tick_later() -
     world.run(0.01, 0.0)
     steps += world.now
     world.running = request
-    world.run(0.02, 1.0)
-    world.close(request)
-    world.tick(2.0)
-    assert request.span.cpu_seconds == pytest.approx(0.04)
-    world.closes()
+    goes_on(world, request)
 
 
 def test_rows_wait_for_the_interval_that_covers_them() -> None:
@@ -258,21 +270,13 @@ def test_a_request_across_the_reading_of_the_meter_pays_in_both_intervals() -> N
     world = rows()
     request = world.open(0)
     world.run(0.02, 1.0)
-    world.meter.use(2.0)
-    late: list[float] = []
 
-    def read() -> Any:
-        """Let the request end between the meter's reading and the look at the rows."""
-        readings = type(world.meter).read(world.meter)
+    def ends() -> None:
         world.run(0.01, 1.0)
         world.close(request)
-        late.append(world.world.clock.now())
-        return readings
 
-    world.meter.read = read
-    world.settled += world.world.tick().measurements
-    del world.meter.read
-    assert late
+    tick_during(world, ends, 2.0)
+    assert request.span.closed is not None
     assert world.settled == []
     world.tick(1.0)
     (each,) = world.settled
@@ -284,16 +288,7 @@ def test_a_request_across_the_reading_of_the_meter_pays_in_both_intervals() -> N
 def test_a_request_after_the_reading_of_the_meter_waits_for_the_next_one() -> None:
     world = rows()
     world.whole(0, 0.02)
-    world.meter.use(2.0)
-
-    def read() -> Any:
-        readings = type(world.meter).read(world.meter)
-        world.whole(1, 0.01)
-        return readings
-
-    world.meter.read = read
-    world.settled += world.world.tick().measurements
-    del world.meter.read
+    tick_during(world, lambda: world.whole(1, 0.01), 2.0)
     assert [each.key for each in world.settled] == [KEYS[0]]
     world.run(0.01, 0.0)
     world.tick(1.0)

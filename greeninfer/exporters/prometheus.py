@@ -136,9 +136,9 @@ class PrometheusExporter:
         for number, kind in enumerate(zip(columns.keys, columns.outcomes, strict=True)):
             numbers[kind].append(number)
         seconds, first_bytes = columns.seconds, columns.first_bytes
-        nanojoules, static = columns.nanojoules, columns.static_nanojoules
+        nanojoules, static, quality = columns.nanojoules, columns.static_nanojoules, columns.quality
         for (key, outcome), of in numbers.items():
-            row = self._families.rows.get((key, outcome, columns.quality)) or self._row(key, outcome, columns.quality)
+            row = self._families.rows.get((key, outcome, quality)) or self._row(key, outcome, quality)
             row.seconds.observe_all([seconds[number] for number in of])
             if row.joules is not None:  # never None here: they have a quality
                 row.joules.observe_all([nanojoules[number] / NANO for number in of])
